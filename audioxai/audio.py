@@ -1,0 +1,250 @@
+"""Audio files: load with resampling and a stereo policy, save whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audioxai.dsp import resample
+from audioxai.errors import AudioFileError, ConfigError, InputError, OutputError
+
+__all__ = ["AUDIO_SUFFIXES", "find_audio", "load", "save", "write_whole"]
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
+
+PathLike = str | os.PathLike[str]
+
+
+def load(path: PathLike, sample_rate: int | None = None, *, channel: str | int = "mean") -> tuple[Tensor, int]:
+    """Read a WAV, FLAC, Ogg, MP3 or other file that libsndfile knows.
+
+    Args:
+        path: the file.
+        sample_rate: resample to this rate in Hz; default the file's own.
+        channel: what becomes of several channels: ``"mean"`` averages them, an index picks one, ``"all"`` keeps them.
+
+    Returns:
+        The waveform, float32 of shape (T,), or (C, T) with ``channel="all"``, and its rate in Hz.
+
+    Raises:
+        AudioFileError: missing, empty, truncated or not audio.
+        InputError: the file has no such channel.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AudioFileError(f"{str(path)!r} is not a file; check the path")
+    if path.stat().st_size == 0:
+        raise AudioFileError(f"{str(path)!r} is empty (0 bytes)")
+    samples, rate, announced, missing = _read(path)
+    if missing:
+        raise AudioFileError(f"{str(path)!r} is truncated: {missing}; copy or download it again")
+    if samples.shape[0] == 0:
+        raise AudioFileError(f"{str(path)!r} holds no samples")
+    if samples.shape[0] < announced:
+        raise AudioFileError(
+            f"{str(path)!r} is truncated: its header announces {announced} samples, {samples.shape[0]} could be read"
+        )
+    channels = torch.from_numpy(samples.T.copy())
+    if not torch.isfinite(channels).all():
+        raise AudioFileError(f"{str(path)!r} holds NaN or infinite samples; repair or re-export it")
+    if channel == "mean":
+        waveform = channels.mean(0)
+    elif channel == "all":
+        waveform = channels
+    elif isinstance(channel, int) and -len(channels) <= channel < len(channels):
+        waveform = channels[channel]
+    elif isinstance(channel, int):
+        raise InputError(f"{str(path)!r} has {len(channels)} channel(s), so there is no channel {channel}")
+    else:
+        raise ConfigError(f"channel={channel!r} is not known; choose 'mean', 'all' or an index")
+    if sample_rate is not None and sample_rate != rate:
+        waveform, rate = resample(waveform, rate, sample_rate), sample_rate
+    return waveform, rate
+
+
+# libsndfile gives "unknown length" as the largest frame count; such a file is simply read to its end.
+_UNKNOWN_FRAMES = 2**62
+
+
+def _read(path: Path) -> tuple[np.ndarray[Any, Any], int, int, str]:
+    """Samples (T, C), rate, announced samples (0 if unknown) and what is cut off, if anything."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate = int(file.samplerate)
+            if file.format == "MP3" and (promising := _promise_length(path.read_bytes(), rate)):
+                with soundfile.SoundFile(io.BytesIO(promising)) as whole:
+                    blocks = [whole.read(_BLOCK, dtype="float32", always_2d=True)]
+                    while len(blocks[-1]) == _BLOCK:
+                        blocks.append(whole.read(_BLOCK, dtype="float32", always_2d=True))
+                    return np.concatenate(blocks), rate, 0, ""
+            announced = int(file.frames) if file.frames < _UNKNOWN_FRAMES else 0
+            samples = file.read(dtype="float32", always_2d=True)
+            return samples, rate, announced, _cut_off(path, file.format)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        formats = "WAV, FLAC, Ogg or MP3"
+        raise AudioFileError(f"{str(path)!r} cannot be read as audio ({error}); expected {formats}") from error
+
+
+def _promise_length(data: bytes, rate: int) -> bytes:
+    """An MP3 without a length in its first frame, with a frame before it that promises too many; b"" if it has one.
+
+    libsndfile guesses a missing length from the bit rate and stops there, which cuts clips of variable rate short.
+    """
+    start = 0
+    if data[:3] == b"ID3":
+        start = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+    start = data.find(b"\xff", start)
+    if any(tag in data[start : start + 200] for tag in (b"Xing", b"Info", b"VBRI")):
+        return b""
+    head = bytearray(data[start : start + 4])
+    mpeg1, mono = head[1] & 0x18 == 0x18, head[3] & 0xC0 == 0xC0
+    head[1] |= 1  # no checksum
+    head[2] = 0x90 | head[2] & 0x0C  # same rate; 128 or 80 kbit/s, whence the frame's length
+    side = (17 if mono else 32) if mpeg1 else (9 if mono else 17)
+    frames = len(data) // 24 + 1  # no frame is shorter
+    info = bytes(head) + bytes(side) + b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
+    return info.ljust((144 * 128_000 if mpeg1 else 72 * 80_000) // rate, b"\0") + data[start:]
+
+
+def _cut_off(path: Path, kind: str) -> str:
+    """What a file cut short lacks, where libsndfile shortens the clip in silence; "" for a whole file."""
+    size = path.stat().st_size
+    with path.open("rb") as raw:
+        if kind == "OGG":
+            raw.seek(max(0, size - 2 * _OGG_PAGE))
+            tail = raw.read()
+            page = tail[tail.rfind(b"OggS") :]
+            lacing = page[27 : 27 + page[26]] if len(page) > 26 else b""
+            whole = len(page) > 26 and len(lacing) == page[26] and len(page) >= 27 + len(lacing) + sum(lacing)
+            return "" if whole else "its last Ogg page is not complete"
+        head = raw.read(24)
+        if kind in ("WAV", "WAVEX") and head[:4] == b"RIFF":
+            announced = _end_of_wav_data(raw)
+        elif kind == "AIFF":
+            announced = _end(8, int.from_bytes(head[4:8], "big"))
+        elif kind == "AU" and head[:4] == b".snd":
+            announced = _end(int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big"))
+        elif kind == "W64":
+            announced = int.from_bytes(head[16:24], "little")
+        else:
+            return ""
+    return f"its header announces {announced} bytes, it has {size}" if announced > size else ""
+
+
+def _end_of_wav_data(raw: BinaryIO) -> int:
+    raw.seek(12)
+    while len(head := raw.read(8)) == 8:
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] == b"data":
+            return _end(raw.tell(), size)
+        raw.seek(size + size % 2, os.SEEK_CUR)
+    return 0
+
+
+def _end(start: int, size: int) -> int:
+    """End of ``size`` bytes from ``start``; 0 where the size is what programs write that do not know it yet."""
+    return 0 if size == 0 or size >= _STREAMED_BYTES else start + size
+
+
+_BLOCK = 1 << 18
+_OGG_PAGE = 65307  # the longest possible
+_STREAMED_BYTES = 0x7F000000  # FFmpeg writes 0xFFFFFFFF into a pipe, SoX 0x7FFFF000 or 0x7F000000, arecord 0x80000000
+
+
+def save(path: PathLike, waveform: Tensor, sample_rate: int) -> None:
+    """Write a WAV or FLAC file, whole or not at all.
+
+    16-bit PCM; a WAV whose peak exceeds 1 is written as 32-bit float, so nothing is clipped.
+
+    Args:
+        path: file ending in ``.wav`` or ``.flac``; its folder is created.
+        waveform: (T,) or (C, T) float.
+        sample_rate: in Hz.
+
+    Raises:
+        InputError: wrong shape, NaN or infinite samples, or a FLAC file for samples beyond ±1.
+        OutputError: the file could not be written.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in ("wav", "flac"):
+        raise ConfigError(f"cannot write {str(path)!r}: choose a name ending in .wav or .flac")
+    if waveform.ndim not in (1, 2):
+        raise InputError(f"a file holds a waveform (T,) or (C, T); got shape {tuple(waveform.shape)}")
+    samples = waveform.detach().cpu().float().numpy()
+    if not np.isfinite(samples).all():
+        raise InputError(
+            f"{str(path)!r}: the waveform holds NaN or infinite samples; a file would turn them into clicks"
+        )
+    loud = bool(samples.size and np.abs(samples).max() > 1.0)
+    if loud and kind == "flac":
+        raise InputError(f"{str(path)!r}: FLAC would clip a peak of {np.abs(samples).max():.3f}; write .wav instead")
+
+    def write(file: BinaryIO) -> None:
+        import soundfile
+
+        # Encoded in memory: soundfile turns a full disk under it into an AssertionError.
+        encoded = io.BytesIO()
+        try:
+            soundfile.write(encoded, samples.T, sample_rate, "FLOAT" if loud else "PCM_16", format=kind.upper())
+        except soundfile.LibsndfileError as error:
+            got = f"shape {tuple(waveform.shape)} at {sample_rate} Hz"
+            raise InputError(f"{str(path)!r} cannot hold a waveform of {got} ({error.error_string})") from error
+        file.write(encoded.getbuffer())
+
+    write_whole(path, write)
+
+
+def write_whole(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
+    """Call ``write`` on a temporary file beside ``path``, then move it into place in one step.
+
+    Raises:
+        OutputError: a full disk, a folder that cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
+        temporary = Path(name)
+        with os.fdopen(handle, "w+b") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"could not write {str(path)!r}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def find_audio(paths: Iterable[PathLike]) -> list[Path]:
+    """Files as given, and every audio file below the folders among ``paths``, sorted within each folder.
+
+    Raises:
+        AudioFileError: a path that does not exist, or a folder without audio.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+            if not inside:
+                raise AudioFileError(f"no audio file below {str(path)!r}; looked for {', '.join(AUDIO_SUFFIXES)}")
+            found += inside
+        elif not path.exists():
+            raise AudioFileError(f"{str(path)!r} does not exist; check the path")
+        else:
+            found.append(path)
+    return found

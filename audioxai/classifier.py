@@ -1,0 +1,183 @@
+"""AudioClassifier: front end + network + labels, with access to the latents that explainers read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audioxai.errors import AudioXAIError, ClassifierError, ConfigError
+from audioxai.frontends import SpectralFrontend
+from audioxai.latents import LatentLayer, choose_layers, name_of, read_layers
+
+__all__ = ["AudioClassifier"]
+
+
+class AudioClassifier(nn.Module):
+    """Any network that classifies audio, wrapped so that every explainer can work on it.
+
+    Args:
+        network: features (or the waveform (B, T), without ``frontend``) to logits (B, K). An output object with a
+            ``logits`` attribute is accepted.
+        sample_rate: rate in Hz that the network was trained at.
+        frontend: module from waveform (B, T) to features, such as :class:`audioxai.LogMel`.
+        labels: K class names.
+        layers: modules whose outputs feed decoders and CAMs, as names or modules, or a mapping from name to a function
+            that turns the module's output into a map (B, C, F, N). Default: found by a dry run, the deepest map of each
+            resolution, at most four; read them back from :attr:`layers`.
+        multilabel: probabilities are sigmoids of the logits, not a softmax.
+
+    Example:
+        >>> classifier = AudioClassifier(WaveformCNN(3), sample_rate=16000, labels=["a", "b", "c"])
+        >>> classifier(torch.zeros(2, 16000)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        sample_rate: int,
+        frontend: nn.Module | None = None,
+        labels: Sequence[str] | None = None,
+        layers: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        multilabel: bool = False,
+    ) -> None:
+        super().__init__()
+        if not isinstance(network, nn.Module):
+            raise ConfigError(f"network must be a torch.nn.Module; got {type(network).__name__}")
+        if not isinstance(sample_rate, int) or sample_rate <= 0:
+            raise ConfigError(f"sample_rate={sample_rate!r} must be a positive whole number of Hz")
+        rate = getattr(frontend, "sample_rate", sample_rate)
+        if rate != sample_rate:
+            raise ConfigError(f"the front end is made for {rate} Hz, the classifier for {sample_rate} Hz; use one rate")
+        if labels is not None and len(set(labels)) != len(labels):
+            raise ConfigError("labels must be distinct, since targets are looked up by label")
+        self.network = network
+        self.frontend = frontend
+        self.sample_rate = sample_rate
+        self.labels = None if labels is None else tuple(labels)
+        self.multilabel = multilabel
+        self._layers: tuple[LatentLayer, ...] | None = None
+        self._asked = layers
+        if layers is not None:
+            known = dict(network.named_modules())
+            for name in layers if isinstance(layers, Mapping) else [name_of(network, layer) for layer in layers]:
+                if name not in known:
+                    from audioxai.errors import nearest
+
+                    raise ConfigError(f"the network has no layer {name!r}; nearest: {nearest(name, known)}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's parameters are; the CPU for a network without any."""
+        first = next(self.network.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the modules whose outputs feed decoders and CAMs, shallowest first."""
+        return tuple(layer.name for layer in self.latent_layers)
+
+    @property
+    def latent_layers(self) -> tuple[LatentLayer, ...]:
+        """The layers with the way their outputs become maps (B, C, F, N); found by a dry run on first use."""
+        if self._layers is None:
+            self._layers = choose_layers(self, self._asked)
+        return self._layers
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """(B, T) waveform to the network's input."""
+        return waveform if self.frontend is None else self.frontend(waveform)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """The network's input to logits (B, K).
+
+        Raises:
+            ClassifierError: the network failed, or its output is not (B, K).
+        """
+        try:
+            logits = self.network(features)
+        except AudioXAIError:
+            raise
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise ClassifierError(
+                f"the network failed on an input of shape {tuple(features.shape)}: {error}. "
+                "If the clip is shorter than the network takes, pad it; if axes are swapped, set the front end's layout"
+            ) from error
+        logits = getattr(logits, "logits", logits)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(features):
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ClassifierError(
+                f"the network must return logits of shape (B, K) = ({len(features)}, K); got {got}. "
+                "Wrap it in a module whose forward returns them"
+            )
+        if self.labels is not None and logits.shape[1] != len(self.labels):
+            raise ClassifierError(f"the network has {logits.shape[1]} outputs, but {len(self.labels)} labels were given")
+        return logits.float()
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(B, T) waveform to logits (B, K)."""
+        return self.classify(self.features(waveform))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(B, K) logits to probabilities: softmax, or sigmoids when multilabel."""
+        return logits.sigmoid() if self.multilabel else logits.softmax(1)
+
+    def classify_with_latents(self, features: Tensor, *, differentiable: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Logits and the latents of :attr:`layers` from one forward pass.
+
+        Args:
+            features: the network's input.
+            differentiable: cut the graph below the shallowest layer and let the latents require gradients, so that
+                the gradient of a score to the latents costs no pass through the layers below.
+
+        Returns:
+            Logits (B, K) and raw layer outputs, shallowest first; see :meth:`as_maps`.
+        """
+        names = self.layers
+        with torch.set_grad_enabled(differentiable):
+            return read_layers(self, names, features, cut=differentiable)
+
+    def as_maps(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""
+        return [layer.as_map(latent) for layer, latent in zip(self.latent_layers, latents, strict=True)]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too."""
+        modes = [(module, module.training) for module in self.modules()]
+        flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
+        buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        try:
+            self.eval()
+            self.requires_grad_(False)
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    if not torch.equal(buffer, value):
+                        buffer.copy_(value)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over weights and front end; a saved explainer refuses another classifier by it."""
+        digest = hashlib.sha256()
+        config = self.frontend.config() if isinstance(self.frontend, SpectralFrontend) else repr(self.frontend)
+        head: dict[str, Any] = {"frontend": config, "sample_rate": self.sample_rate, "multilabel": self.multilabel}
+        digest.update(json.dumps(head, sort_keys=True).encode())
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            if isinstance(value, Tensor):
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,62 @@
+"""Errors of the toolkit: each quotes what the caller gave and names the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AudioFileError",
+    "AudioXAIError",
+    "ClassifierError",
+    "ConfigError",
+    "InputError",
+    "MissingDependencyError",
+    "NotFittedError",
+    "OutputError",
+    "TargetError",
+    "nearest",
+]
+
+
+class AudioXAIError(Exception):
+    """Root of every error that the toolkit raises on purpose."""
+
+
+class InputError(AudioXAIError, ValueError):
+    """A waveform, mask or batch that cannot be used as given."""
+
+
+class TargetError(AudioXAIError, ValueError):
+    """A target that names no class, or not one per clip."""
+
+
+class ConfigError(AudioXAIError, ValueError):
+    """An option outside its range, or options that contradict each other."""
+
+
+class ClassifierError(AudioXAIError, RuntimeError):
+    """A network that does not behave as a classifier, or failed on an input."""
+
+
+class AudioFileError(AudioXAIError, OSError):
+    """An audio file that is missing, empty, truncated or not audio."""
+
+
+class OutputError(AudioXAIError, OSError):
+    """A result that could not be written, or a saved one that cannot be read."""
+
+
+class NotFittedError(AudioXAIError, ValueError, AttributeError):
+    """A learned explainer that is used before ``fit``."""
+
+
+class MissingDependencyError(AudioXAIError, ImportError):
+    """An optional package that is needed and absent or broken."""
+
+
+def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
+    """The ``n`` known names closest to ``name``, quoted and joined for an error message."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=n, cutoff=0.0)
+    return ", ".join(repr(k) for k in (close or known[:n]))

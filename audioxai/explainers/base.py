@@ -1,0 +1,280 @@
+"""Explainer: the one interface, and everything that is the same for every method.
+
+A training-free method writes ``_attribute(values, score)``; a method that yields masks itself writes ``_solve``.
+Targets, spaces, batching, sound and the caller's network as it was are inherited.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from audioxai.classifier import AudioClassifier
+from audioxai.errors import ClassifierError, ConfigError, InputError
+from audioxai.explainers.normalise import Normalise, to_mask
+from audioxai.explanation import Explanation, Scores
+from audioxai.inputs import WaveformLike, as_waveform
+from audioxai.spaces import Analysis, Scale, Space, make_space
+from audioxai.targets import Target, TargetLike, parse_target
+
+__all__ = ["Explainer", "Score", "Solution"]
+
+
+class Score:
+    """The explained score as a function of (masked) values: what a training-free method asks about.
+
+    ``score(values)`` takes (R, ...) values and gives (R,) target logits. Row r belongs to clip ``rows[r]``; without
+    ``rows``, R must be a multiple of the number of clips, one batch after the other. Forwards are cut to
+    ``max_batch`` rows when no gradient is wanted.
+    """
+
+    def __init__(self, explainer: Explainer, analysis: Analysis, target: Target) -> None:
+        self.analysis = analysis
+        self.target = target
+        self._explainer = explainer
+
+    def __call__(self, values: Tensor, rows: Tensor | None = None) -> Tensor:
+        clips = len(self.analysis.values)
+        if rows is None:
+            if len(values) % clips:
+                raise ConfigError(f"{len(values)} rows cannot be matched to {clips} clips; pass rows=")
+            rows = torch.arange(clips, device=values.device).repeat(len(values) // clips)
+        size = self._explainer.max_batch
+        if torch.is_grad_enabled() or len(values) <= size:
+            return self._forward(values, rows)
+        return torch.cat([self._forward(v, r) for v, r in zip(values.split(size), rows.split(size), strict=True)])
+
+    def _forward(self, values: Tensor, rows: Tensor) -> Tensor:
+        logits = self._explainer.space.predict(values, self.analysis.rows(rows))
+        return self.target.rows(rows).score(logits)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """One generator per clip, seeded by the explainer's seed and the clip itself."""
+        return self._explainer._generators(self.analysis.waveform)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a method found for a batch of clips.
+
+    Args:
+        mask: (B, ...) in [0, 1], shaped like the space's values.
+        logits: (B, K) of the clips.
+        target: resolved target.
+        attribution: (B, ...) signed, or ``None``.
+    """
+
+    mask: Tensor
+    logits: Tensor
+    target: Target
+    attribution: Tensor | None = None
+
+
+class Explainer(ABC):
+    """Base of all explainers.
+
+    Args:
+        classifier: the wrapped network.
+        space: where the mask lives: ``"stft"``, ``"mel"``, ``"waveform"`` or a :class:`audioxai.spaces.Space`.
+        scale: what the mask multiplies, ``"log1p"`` or ``"magnitude"``; ignored when ``space`` is an object.
+        max_batch: most rows in one forward pass, which bounds the memory; results do not depend on it.
+        normalise: how attributions become masks, see :func:`audioxai.explainers.normalise.to_mask`.
+        seed: of the methods that draw at random; the draw for a clip depends on it and on the clip alone.
+    """
+
+    spaces: ClassVar[tuple[str, ...]] = ("stft", "mel", "waveform")
+    normalise_default: ClassVar[Normalise] = "max"
+
+    def __init__(
+        self,
+        classifier: AudioClassifier,
+        *,
+        space: str | Space = "stft",
+        scale: Scale = "log1p",
+        max_batch: int = 16,
+        normalise: Normalise | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(classifier, AudioClassifier):
+            raise ConfigError(
+                f"an explainer takes an AudioClassifier; got {type(classifier).__name__}. "
+                "Wrap the network: AudioClassifier(network, sample_rate=..., frontend=...)"
+            )
+        if max_batch < 1:
+            raise ConfigError(f"max_batch={max_batch} must be at least 1")
+        self.classifier = classifier
+        self.space = make_space(space, classifier, scale)
+        if self.space.name not in self.spaces:
+            raise ConfigError(
+                f"{type(self).__name__} has no meaning in the {self.space.name!r} space; choose from {self.spaces}"
+            )
+        self.max_batch = max_batch
+        self.normalise: Normalise = normalise or self.normalise_default
+        self.seed = seed
+
+    @property
+    def name(self) -> str:
+        """The method's name in results and tables."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(space={self.space!r})"
+
+    # What a method may override -----------------------------------------------------------------------------------
+
+    def _attribute(self, values: Tensor, score: Score) -> Tensor:
+        """Signed attribution (B, ...) of ``score`` to ``values`` (B, ...): the extension point of training-free methods."""
+        raise NotImplementedError(f"{type(self).__name__} must write _attribute or _solve")
+
+    def _solve(self, analysis: Analysis, target: Target) -> Solution:
+        """Masks for one batch, in evaluation mode and without parameter gradients: the other extension point."""
+        with torch.no_grad():
+            logits = self.space.predict(analysis.values, analysis)
+        target = target.resolve(logits, self.classifier.labels)
+        attribution = self._attribute(analysis.values, Score(self, analysis, target)).detach()
+        return Solution(to_mask(attribution, self.normalise), logits, target, attribution)
+
+    # What a caller uses -------------------------------------------------------------------------------------------
+
+    def fit(self, loader: Iterable[Any] | None = None, **options: Any) -> Self:
+        """Nothing to learn: returns self, so that all explainers are interchangeable."""
+        return self
+
+    def explain(
+        self,
+        waveform: WaveformLike,
+        target: TargetLike = None,
+        *,
+        sample_rate: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Explanation:
+        """Explain one clip or a batch.
+
+        Args:
+            waveform: (T,), (B, T) or (B, 1, T) floats in [-1, 1], or the path of an audio file.
+            target: what to explain, see :mod:`audioxai.targets`; default the predicted class of each clip.
+            sample_rate: rate of a tensor in Hz if it is not the classifier's; it is then resampled. A file knows its own.
+            names: one name per clip, for pictures and pages; default the file's name.
+
+        Returns:
+            The explanation; ``mask, audio = explainer.explain(waveform)`` works too.
+
+        Raises:
+            InputError, AudioFileError, TargetError, ClassifierError: see these; each names the fix.
+        """
+        clips = as_waveform(waveform, self.classifier.sample_rate, sample_rate).to(self.classifier.device)
+        if names is None and not isinstance(waveform, Tensor) and hasattr(waveform, "__fspath__") or isinstance(waveform, str):
+            names = [str(waveform).replace("\\", "/").rsplit("/", 1)[-1]]
+        if names is not None and len(names) != len(clips):
+            raise InputError(f"{len(names)} names were given for {len(clips)} clip(s)")
+        parsed = parse_target(target, len(clips), self.classifier.labels)
+        solutions: list[Solution] = []
+        analyses: list[Analysis] = []
+        sounds: list[Tensor] = []
+        with self._untouched():
+            for start in range(0, len(clips), self.max_batch):
+                part = slice(start, start + self.max_batch)
+                analysis = self.space.analyse(clips[part])
+                solution = self._solve(analysis, parsed.rows(part))
+                if not torch.isfinite(solution.logits).all():
+                    raise ClassifierError("the network returned NaN or infinite logits; check its weights and input range")
+                with torch.no_grad():
+                    sounds.append(self.space.resynthesise(solution.mask * analysis.values, analysis))
+                solutions.append(solution)
+                analyses.append(analysis)
+        return self._pack(clips, solutions, analyses, sounds, names)
+
+    def attribute(self, waveform: WaveformLike, target: TargetLike = None, *, sample_rate: int | None = None) -> Tensor:
+        """The signed attribution, shaped like the space's values; for methods that yield masks, the mask.
+
+        Args: as for :meth:`explain`.
+        """
+        explanation = self.explain(waveform, target, sample_rate=sample_rate)
+        return explanation.mask if explanation.attribution is None else explanation.attribution
+
+    def explain_all(
+        self, waveform: WaveformLike, targets: Iterable[TargetLike], *, sample_rate: int | None = None
+    ) -> list[Explanation]:
+        """One explanation per target of the same clip or batch."""
+        clips = as_waveform(waveform, self.classifier.sample_rate, sample_rate)
+        return [self.explain(clips, target) for target in targets]
+
+    # Inside -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _untouched(self) -> Iterator[None]:
+        """The caller's network and random state as they were, after an exception too."""
+        device = self.classifier.device
+        with self.classifier.frozen(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+
+    def _generators(self, waveform: Tensor) -> list[torch.Generator]:
+        seeds = [zlib.crc32(clip.detach().cpu().numpy().tobytes(), self.seed & 0xFFFFFFFF) for clip in waveform]
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def _pack(
+        self,
+        clips: Tensor,
+        solutions: list[Solution],
+        analyses: list[Analysis],
+        sounds: list[Tensor],
+        names: Sequence[str] | None,
+    ) -> Explanation:
+        space, classifier = self.space, self.classifier
+        target = _join([s.target for s in solutions])
+        attributions = [s.attribution for s in solutions if s.attribution is not None]
+
+        def removed() -> Tensor:
+            with torch.no_grad():
+                parts = zip(solutions, analyses, strict=True)
+                return torch.cat([space.resynthesise((1 - s.mask) * a.values, a) for s, a in parts])
+
+        def scores() -> Scores:
+            rows = []
+            with self._untouched(), torch.no_grad():
+                for s, a in zip(solutions, analyses, strict=True):
+                    kept = space.predict(s.mask * a.values, a)
+                    left = space.predict((1 - s.mask) * a.values, a)
+                    rows.append([classifier.probabilities(logits) for logits in (s.logits, kept, left)])
+            return Scores(*(torch.cat(column) for column in zip(*rows, strict=True)))
+
+        return Explanation(
+            mask=torch.cat([s.mask for s in solutions]),
+            waveform=torch.cat(sounds),
+            input=clips,
+            target=target.classes,
+            target_names=target.names(classifier.labels, len(clips)),
+            labels=classifier.labels,
+            method=self.name,
+            space=space.name,
+            scale=space.scale,
+            normalise=self.normalise if attributions else "learned",
+            sample_rate=classifier.sample_rate,
+            approximate=space.approximate,
+            stft=getattr(space, "stft", None),
+            attribution=torch.cat(attributions) if attributions else None,
+            names=list(names) if names is not None else [],
+            _removed=removed,
+            _scores=scores,
+        )
+
+
+def _join(targets: list[Target]) -> Target:
+    """The targets of consecutive parts as one."""
+
+    def cat(name: str) -> Any:
+        values = [getattr(t, name) for t in targets]
+        return torch.cat(values) if isinstance(values[0], Tensor) else values[0]
+
+    return Target(**{f.name: cat(f.name) for f in fields(Target)})
+
+
+ScoreFunction = Callable[[Tensor], Tensor]

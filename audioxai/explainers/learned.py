@@ -1,0 +1,225 @@
+"""LearnedExplainer: what every explainer with a trained decoder shares.
+
+A method writes ``_build`` (its decoder), ``training_step`` (its losses) and ``_mask``; fitting, resuming, saving and
+the rest are inherited.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from audioxai.audio import write_whole
+from audioxai.classifier import AudioClassifier
+from audioxai.errors import ConfigError, InputError, NotFittedError, OutputError
+from audioxai.explainers.base import Explainer, Solution
+from audioxai.inputs import read_batch
+from audioxai.spaces import Analysis, Space
+from audioxai.targets import Target
+from audioxai.training import History, TrainingOptions, train
+
+__all__ = ["LearnedExplainer"]
+
+_FORMAT = 1
+_WEIGHTS, _CONFIG = "decoder.safetensors", "explainer.json"
+
+
+class LearnedExplainer(Explainer):
+    """Base of explainers that learn a decoder from a classifier's latents to a mask.
+
+    Args:
+        classifier: the wrapped network; it is frozen while fitting.
+        **base: see :class:`Explainer`.
+
+    Attributes:
+        decoder_: the fitted network, or ``None`` before ``fit``.
+        history_: one dict of losses per epoch.
+    """
+
+    #: Names of the constructor's own options; saved beside the weights.
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, classifier: AudioClassifier, **base: Any) -> None:
+        super().__init__(classifier, **base)
+        self.decoder_: nn.Module | None = None
+        self.history_: History = []
+
+    # What a method writes -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _build(self) -> nn.Module:
+        """A fresh decoder for this classifier and space."""
+
+    @abstractmethod
+    def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
+        """Losses of a batch of waveforms (B, T) on the classifier's device; ``"loss"`` is minimised."""
+
+    @abstractmethod
+    def _mask(self, analysis: Analysis, target: Target) -> tuple[Tensor, Tensor, Target]:
+        """Masks for a batch: (mask, logits, resolved target)."""
+
+    # What is shared -----------------------------------------------------------------------------------------------
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The fitted decoder.
+
+        Raises:
+            NotFittedError: before ``fit``.
+        """
+        if self.decoder_ is None:
+            raise NotFittedError(
+                f"this {type(self).__name__} is not fitted yet; call .fit(loader) or load one with .from_pretrained(...)"
+            )
+        return self.decoder_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.decoder_ is not None
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move classifier and decoder."""
+        self.classifier.to(device)
+        if self.decoder_ is not None:
+            self.decoder_.to(device)
+        return self
+
+    def fit(
+        self,
+        loader: Iterable[Any] | None = None,
+        *,
+        val_loader: Iterable[Any] | None = None,
+        epochs: int = 20,
+        **training: Any,
+    ) -> Self:
+        """Learn the decoder from clips; labels are ignored, since the classifier's own predictions are explained.
+
+        Args:
+            loader: re-iterable batches at the classifier's rate: tensors (B, T), (waveform, ...) tuples, or dicts with
+                a ``"waveform"``.
+            val_loader: batches whose loss drives early stopping, see ``patience``.
+            epochs: passes over the loader.
+            **training: the other options of :class:`audioxai.training.TrainingOptions`: ``lr``, ``precision``,
+                ``patience``, ``seed``, ``checkpoint``, ``progress`` ...
+
+        Returns:
+            self.
+
+        Raises:
+            InputError: the loader yields nothing, or what is no waveform.
+            ConfigError: an option is unknown or out of range.
+        """
+        if loader is None:
+            raise InputError(f"{type(self).__name__} learns from clips: call .fit(loader)")
+        known = set(TrainingOptions.__dataclass_fields__)
+        if unknown := set(training) - known:
+            raise ConfigError(f"fit has no option {sorted(unknown)}; known are {', '.join(sorted(known))}")
+        options = TrainingOptions(epochs=epochs, **{"seed": self.seed, **training})
+        loader = [loader] if isinstance(loader, Tensor) else loader
+        device, rate = self.classifier.device, self.classifier.sample_rate
+
+        def step(batch: Any) -> dict[str, Tensor]:
+            return self.training_step(read_batch(batch, rate).to(device))
+
+        before = self.decoder_
+        with self._untouched():
+            torch.manual_seed(options.seed)
+            self.decoder_ = self._build().to(device)
+            try:
+                self.history_ = train(
+                    self.decoder_, step, loader, options, val_loader=val_loader, name=f"{self.name}"
+                )
+            except BaseException:
+                self.decoder_ = before
+                raise
+            self.decoder_.eval()
+            self.decoder_.requires_grad_(False)
+        return self
+
+    def _solve(self, analysis: Analysis, target: Target) -> Solution:
+        self.decoder  # noqa: B018 (raises before any work when not fitted)
+        mask, logits, target = self._mask(analysis, target)
+        return Solution(mask, logits, target)
+
+    # Saving -------------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the decoder (safetensors) and its configuration (JSON); the classifier is not part of it.
+
+        Raises:
+            NotFittedError: before ``fit``.
+            OutputError: the files could not be written.
+        """
+        from safetensors.torch import save
+
+        folder = Path(folder)
+        weights = save({k: v.detach().cpu().contiguous() for k, v in self.decoder.state_dict().items()})
+        config = {
+            "format": _FORMAT,
+            "explainer": type(self).__name__,
+            "space": self.space.name,
+            "scale": self.space.scale,
+            "normalise": self.normalise,
+            "seed": self.seed,
+            "options": {name: getattr(self, name) for name in self.options},
+            "layers": list(self.classifier.layers),
+            "classifier": self.classifier.fingerprint(),
+            "history": self.history_,
+        }
+        write_whole(folder / _WEIGHTS, lambda file: file.write(weights) and None)  # type: ignore[arg-type, misc]
+        text = json.dumps(config, indent=2).encode()
+        write_whole(folder / _CONFIG, lambda file: file.write(text) and None)  # type: ignore[arg-type, misc]
+        return folder
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str], *, classifier: AudioClassifier, space: str | Space | None = None, **base: Any
+    ) -> Self:
+        """Load a decoder for the classifier that it was fitted on.
+
+        Args:
+            folder: written by :meth:`save_pretrained`.
+            classifier: the same classifier, by the fingerprint of its weights and front end.
+            space: only if it was fitted in a space with settings of its own; default the saved one.
+            **base: other options of :class:`Explainer`, such as ``max_batch``.
+
+        Raises:
+            OutputError: nothing is saved there, or it cannot be read.
+            ConfigError: another explainer, or another classifier.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        folder = Path(folder)
+        try:
+            config = json.loads((folder / _CONFIG).read_text())
+            weights = load((folder / _WEIGHTS).read_bytes())
+        except (OSError, ValueError, SafetensorError) as error:
+            raise OutputError(f"no saved explainer can be read in {str(folder)!r}: {error}") from error
+        if config.get("format") != _FORMAT or config.get("explainer") != cls.__name__:
+            raise ConfigError(
+                f"{str(folder)!r} holds {config.get('explainer')!r} in format {config.get('format')!r}; "
+                f"load it with that class and version, not {cls.__name__} in format {_FORMAT}"
+            )
+        found = classifier.fingerprint()
+        if found != config["classifier"]:
+            raise ConfigError(
+                f"the explainer in {str(folder)!r} was fitted on another classifier (fingerprint "
+                f"{config['classifier'][:12]}, this one {found[:12]}): weights or front end differ; fit a new one"
+            )
+        saved = {"space": space or config["space"], "scale": config["scale"], "seed": config["seed"]}
+        explainer = cls(classifier, **{**saved, **config["options"], **base})
+        explainer.decoder_ = explainer._build()
+        explainer.decoder_.load_state_dict(weights)
+        explainer.decoder_.to(classifier.device).eval().requires_grad_(False)
+        explainer.history_ = config["history"]
+        return explainer
+
+
+StepFunction = Callable[[Any], dict[str, Tensor]]

@@ -1,0 +1,254 @@
+"""Explanation: what an explainer returns; it iterates as (mask, waveform), and can play, plot, save and show itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audioxai.audio import save as save_audio
+from audioxai.audio import write_whole
+from audioxai.dsp import STFT
+from audioxai.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Explanation", "Scores"]
+
+_FORMAT = 1
+
+
+class Scores(NamedTuple):
+    """Probabilities (B, K) of the input, of what the mask keeps and of what it removes."""
+
+    input: Tensor
+    kept: Tensor
+    removed: Tensor
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation:
+    """Masks and sounds for B clips.
+
+    Attributes:
+        mask: (B, F, N), (B, M, N) or (B, T) in [0, 1].
+        waveform: (B, T), the sound of what the mask keeps.
+        input: (B, T), the clip.
+        target: (B,) explained class per clip, or ``None`` when the target was no single class.
+        target_names: one name per clip.
+        labels: the classifier's labels, or ``None``.
+        method: name of the explainer.
+        space: ``"stft"``, ``"mel"`` or ``"waveform"``.
+        scale: what the mask multiplies, ``"log1p"`` or ``"magnitude"``.
+        normalise: how the attribution became a mask; ``"learned"`` when the method yields masks.
+        sample_rate: in Hz.
+        approximate: the sound only approximates the mask (mel space).
+        stft: the transform behind the mask, or ``None``.
+        attribution: signed map shaped like the mask, or ``None`` when the method yields masks.
+        names: one name per clip, such as its file.
+
+    :attr:`removed` and :attr:`scores` are computed when first asked for; the classifier must be unchanged until then.
+    """
+
+    mask: Tensor
+    waveform: Tensor
+    input: Tensor
+    target: Tensor | None
+    target_names: list[str]
+    labels: tuple[str, ...] | None
+    method: str
+    space: str
+    scale: str
+    normalise: str
+    sample_rate: int
+    approximate: bool = False
+    stft: STFT | None = None
+    attribution: Tensor | None = None
+    names: list[str] = field(default_factory=list)
+    _removed: Callable[[], Tensor] | None = None
+    _scores: Callable[[], Scores] | None = None
+    _cache: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            object.__setattr__(self, "names", [f"clip {i}" for i in range(len(self.mask))])
+
+    @property
+    def removed(self) -> Tensor:
+        """(B, T), the sound of what the mask leaves out."""
+        if "removed" not in self._cache:
+            assert self._removed is not None
+            self._cache["removed"] = self._removed()
+        removed: Tensor = self._cache["removed"]
+        return removed
+
+    @property
+    def scores(self) -> Scores:
+        """Probabilities for input, kept and removed, each (B, K), as the classifier sees them through the mask."""
+        if "scores" not in self._cache:
+            assert self._scores is not None
+            self._cache["scores"] = self._scores()
+        scores: Scores = self._cache["scores"]
+        return scores
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """``mask, waveform = explanation``."""
+        return iter((self.mask, self.waveform))
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def __getitem__(self, index: int) -> Explanation:
+        """The explanation of one clip, still with B = 1."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        at = slice(index % len(self), index % len(self) + 1)
+        values: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            per_clip = isinstance(value, Tensor) or entry.name in ("target_names", "names")
+            values[entry.name] = value[at] if per_clip else value
+        cache = {"removed": self.removed[at], "scores": Scores(*(s[at] for s in self.scores))}
+        return Explanation(**{**values, "_removed": None, "_scores": None, "_cache": cache})
+
+    def __repr__(self) -> str:
+        clips = ", ".join(f"{n}: {t}" for n, t in list(zip(self.names, self.target_names, strict=True))[:3])
+        more = ", ..." if len(self) > 3 else ""
+        return f"Explanation({self.method}, {self.space}, {self.scale}, mask {tuple(self.mask.shape)}, {clips}{more})"
+
+    def _repr_html_(self) -> str:
+        from audioxai.report import render
+
+        page = render([self])
+        quoted = page.replace("&", "&amp;").replace('"', "&quot;")
+        height = 560 * len(self) + 160
+        return f'<iframe srcdoc="{quoted}" style="width:100%;height:{height}px;border:0"></iframe>'
+
+    def plot(self, index: int = 0) -> Figure:
+        """A picture of one clip: the input, the mask over it, what is kept."""
+        from audioxai.plot import plot_clip
+
+        return plot_clip(self, index)
+
+    def to_html(self, path: str | os.PathLike[str], *, title: str = "audioxai") -> Path:
+        """Write one self-contained page with players, pictures and scores; returns its path."""
+        from audioxai.report import write_page
+
+        write_page([self], path, title=title)
+        return Path(path)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write, per clip, ``mask.npz`` (all arrays), ``input.wav``, ``explanation.wav``, ``removed.wav``,
+        ``picture.png`` and ``explanation.json`` in a folder named after it.
+
+        Args:
+            folder: created if needed; a clip that was saved there before is replaced, file by file.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: a file could not be written; none is left half-written.
+        """
+        from audioxai.plot import figure_png
+
+        folder = Path(folder)
+        for i, place in enumerate(_folder_names(self.names)):
+            one, here = self[i], folder / place
+            arrays = {
+                "mask": one.mask,
+                "waveform": one.waveform,
+                "input": one.input,
+                "removed": one.removed,
+                **{f"scores_{name}": value for name, value in one.scores._asdict().items()},
+            }
+            if one.attribution is not None:
+                arrays["attribution"] = one.attribution
+            if one.target is not None:
+                arrays["target"] = one.target
+            plain = {name: value[0].detach().cpu().numpy() for name, value in arrays.items()}
+            for name in ("input", "waveform", "removed"):
+                file = "explanation" if name == "waveform" else name
+                save_audio(here / f"{file}.wav", arrays[name][0], self.sample_rate)
+            picture = figure_png(one.plot())
+            write_whole(here / "mask.npz", lambda file, plain=plain: np.savez_compressed(file, **plain))  # type: ignore[misc]
+            write_whole(here / "picture.png", lambda file, picture=picture: file.write(picture) and None)  # type: ignore[misc]
+            meta = json.dumps(one._meta(), indent=2).encode()
+            write_whole(here / "explanation.json", lambda file, meta=meta: file.write(meta) and None)  # type: ignore[misc]
+        return folder
+
+    def _meta(self) -> dict[str, Any]:
+        plain = ("target_names", "labels", "method", "space", "scale", "normalise", "sample_rate", "approximate", "names")
+        meta = {name: getattr(self, name) for name in plain}
+        return {"format": _FORMAT, **meta, "stft": None if self.stft is None else self.stft.to_dict()}
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Explanation:
+        """Read what :meth:`save` wrote: one clip's folder, or a folder of clips of equal size.
+
+        Raises:
+            OutputError: nothing was saved there, or it cannot be read.
+            InputError: the clips differ in size or settings; load them one by one.
+        """
+        folder = Path(folder)
+        places = [folder] if (folder / "explanation.json").is_file() else sorted(
+            p.parent for p in folder.glob("*/explanation.json")
+        )
+        if not places:
+            raise OutputError(f"no saved explanation in {str(folder)!r}: expected explanation.json there or one below")
+        clips = [cls._load_one(place) for place in places]
+        if len(clips) == 1:
+            return clips[0]
+        first = clips[0]
+        settings = [{k: v for k, v in c._meta().items() if k not in ("names", "target_names")} for c in clips]
+        if any(c.mask.shape != first.mask.shape or s != settings[0] for c, s in zip(clips, settings, strict=True)):
+            raise InputError(f"the clips in {str(folder)!r} differ in size or settings; load each clip's own folder")
+
+        def join(name: str) -> Tensor | None:
+            values = [getattr(c, name) for c in clips]
+            return None if values[0] is None else torch.cat(values)
+
+        values = {f.name: getattr(first, f.name) for f in fields(cls)}
+        values |= {name: join(name) for name in ("mask", "waveform", "input", "target", "attribution")}
+        values |= {name: [getattr(c, name)[0] for c in clips] for name in ("names", "target_names")}
+        scores = Scores(*(torch.cat(parts) for parts in zip(*(c.scores for c in clips), strict=True)))
+        return cls(**{**values, "_cache": {"removed": join("removed"), "scores": scores}})
+
+    @classmethod
+    def _load_one(cls, folder: Path) -> Explanation:
+        try:
+            meta = json.loads((folder / "explanation.json").read_text())
+            with np.load(folder / "mask.npz", allow_pickle=False) as stored:
+                arrays = {name: torch.from_numpy(stored[name])[None] for name in stored.files}
+            if meta.pop("format") != _FORMAT:
+                raise OutputError(f"{str(folder)!r} was saved by another version; save it again with this one")
+            scores = Scores(arrays["scores_input"], arrays["scores_kept"], arrays["scores_removed"])
+            meta["labels"] = None if meta["labels"] is None else tuple(meta["labels"])
+            meta["stft"] = None if meta["stft"] is None else STFT(**meta["stft"])
+            optional = {name: arrays.get(name) for name in ("target", "attribution")}
+            sounds = {name: arrays[name] for name in ("mask", "waveform", "input")}
+            return cls(**sounds, **optional, **meta, _cache={"removed": arrays["removed"], "scores": scores})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"the explanation saved in {str(folder)!r} cannot be read: {error}") from error
+
+
+def _folder_names(names: Sequence[str]) -> list[str]:
+    """Safe, distinct folder names: path separators and odd characters become underscores."""
+    taken: dict[str, int] = {}
+    result = []
+    for name in names:
+        safe = re.sub(r"[^\w.()-]+", "_", name).strip("._") or "clip"
+        taken[safe] = taken.get(safe, 0) + 1
+        result.append(safe if taken[safe] == 1 else f"{safe}_{taken[safe]}")
+    return result

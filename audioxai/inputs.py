@@ -1,0 +1,103 @@
+"""What may be explained: the rules for waveforms and batches, once."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audioxai.audio import load
+from audioxai.dsp import resample
+from audioxai.errors import InputError
+
+__all__ = ["WaveformLike", "as_waveform", "read_batch"]
+
+WaveformLike: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str] | Sequence[float]"
+
+_AUDIO_KEYS = ("waveform", "audio", "input_values", "wav", "x")
+_LOUDEST = 100.0
+
+
+def as_waveform(given: WaveformLike, sample_rate: int, given_rate: int | None = None) -> Tensor:
+    """A clip or batch in any accepted form as a float32 tensor (B, T) on its own device.
+
+    Args:
+        given: (T,), (B, T) or (B, 1, T) tensor or array of floats in [-1, 1], or the path of a file.
+        sample_rate: the rate wanted, in Hz.
+        given_rate: the rate of a tensor or array, if it is not ``sample_rate``; it is then resampled. A file knows its
+            own.
+
+    Raises:
+        InputError: wrong shape or type, no samples, NaN or infinite values.
+        AudioFileError: a file that cannot be read.
+    """
+    if isinstance(given, str | os.PathLike):
+        if given_rate is not None:
+            raise InputError(f"sample_rate={given_rate} was given for the file {os.fspath(given)!r}, which has its own")
+        waveform, _ = load(given, sample_rate)
+    else:
+        waveform = _as_tensor(given)
+    if waveform.is_complex() or not waveform.is_floating_point():
+        raise InputError(
+            f"a waveform holds floats in [-1, 1]; got {waveform.dtype}. Convert integers with x.float() / 32768 (16 bit)"
+        )
+    shape = tuple(waveform.shape)
+    if waveform.ndim == 3 and shape[1] == 1:
+        waveform = waveform[:, 0]
+    elif waveform.ndim == 3:
+        raise InputError(f"a batch (B, 1, T) must be mono; got {shape}. Average the channels with x.mean(1)")
+    elif waveform.ndim == 1:
+        waveform = waveform[None]
+    if waveform.ndim != 2:
+        raise InputError(f"a waveform has shape (T,), (B, T) or (B, 1, T); got {shape}")
+    if 0 in waveform.shape:
+        raise InputError(f"the waveform of shape {shape} has no samples; give at least one clip of one sample")
+    waveform = waveform.detach().float()
+    finite = torch.isfinite(waveform).all(1)
+    if not finite.all():
+        clip = int((~finite).nonzero()[0, 0])
+        raise InputError(f"clip {clip} of {len(waveform)} holds NaN or infinite samples; repair or drop it")
+    peak = float(waveform.abs().max())
+    if peak > _LOUDEST:
+        warnings.warn(
+            f"the waveform peaks at {peak:.0f}; floats in [-1, 1] are expected, so divide 16-bit values by 32768",
+            stacklevel=3,
+        )
+    if given_rate is not None and given_rate != sample_rate:
+        waveform = resample(waveform, given_rate, sample_rate)
+    return waveform.contiguous()
+
+
+def _as_tensor(given: Any) -> Tensor:
+    if isinstance(given, Tensor):
+        return given
+    try:
+        return torch.as_tensor(np.asarray(given))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"a waveform is a tensor, an array or the path of a file; got {type(given).__name__} ({error})"
+        ) from error
+
+
+def read_batch(batch: Any, sample_rate: int) -> Tensor:
+    """The waveforms (B, T) of one batch of a loader: a tensor, (waveform, ...) or a dict with a waveform.
+
+    Labels and other entries are ignored.
+    """
+    if isinstance(batch, Mapping):
+        key = next((k for k in _AUDIO_KEYS if k in batch), None)
+        if key is None:
+            raise InputError(f"a dict batch needs one of the keys {', '.join(_AUDIO_KEYS)}; got {', '.join(batch)}")
+        batch = batch[key]
+    elif isinstance(batch, tuple | list) and len(batch) > 0:
+        batch = batch[0]
+    if not isinstance(batch, Tensor | np.ndarray):
+        raise InputError(
+            f"a batch is a waveform tensor, (waveform, label) or a dict with a waveform; got {type(batch).__name__}"
+        )
+    return as_waveform(batch, sample_rate)

@@ -1,0 +1,226 @@
+"""Which layers of a network carry maps, and how their outputs are read as (B, C, F, N)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, nearest
+
+if TYPE_CHECKING:
+    from audioxai.classifier import AudioClassifier
+
+__all__ = ["LatentLayer", "choose_layers", "name_of", "read_layers"]
+
+_MOST_LAYERS = 4
+_PROBE_SECONDS = (1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class LatentLayer:
+    """One layer and the way to read it.
+
+    Args:
+        name: the module's name in the network.
+        time_axis: axis of the output that grows with the clip.
+        kind: ``"map"`` for (B, C, H, W), ``"sequence"`` for (B, C, L), ``"tokens"`` for (B, L, D), or ``"custom"``.
+        reshape: the caller's own function to (B, C, F, N), for ``"custom"``.
+    """
+
+    name: str
+    kind: str
+    time_axis: int = -1
+    reshape: Callable[[Tensor], Tensor] | None = None
+
+    def as_map(self, latent: Tensor) -> Tensor:
+        """Raw output to (B, C, F, N)."""
+        if self.reshape is not None:
+            maps = self.reshape(latent)
+            if not isinstance(maps, Tensor) or maps.ndim != 4:
+                raise ClassifierError(f"the function given for layer {self.name!r} must return (B, C, F, N)")
+            return maps
+        if self.kind == "map":
+            return latent if self.time_axis == 3 else latent.transpose(2, 3)
+        return (latent if self.kind == "sequence" else latent.transpose(1, 2))[:, :, None, :]
+
+
+def name_of(network: nn.Module, layer: str | nn.Module) -> str:
+    """The name of a layer given as a name or as the module itself."""
+    if isinstance(layer, str):
+        return layer
+    for name, module in network.named_modules():
+        if module is layer:
+            return name
+    raise ConfigError(f"layer {type(layer).__name__} is not part of the network; pass one of its modules or a name")
+
+
+def read_layers(
+    classifier: AudioClassifier, names: Sequence[str], features: Tensor, *, cut: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """One forward pass that also returns the outputs of the named layers.
+
+    Args:
+        classifier: whose network is run.
+        names: layers, in the order wanted.
+        features: the network's input.
+        cut: start the autograd graph at each layer that has none yet, so that it becomes a leaf.
+
+    Raises:
+        ClassifierError: a layer that the forward pass never reached.
+    """
+    outputs: dict[str, Tensor] = {}
+    modules = dict(classifier.network.named_modules())
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            tensor = _first_tensor(output)
+            if tensor is None:
+                raise ClassifierError(f"layer {name!r} returns {type(output).__name__}, not a tensor")
+            if not cut:
+                outputs[name] = tensor
+                return None
+            # A copy of its own, so that an in-place activation after the layer cannot change what was read.
+            kept = tensor.detach().requires_grad_() if not tensor.requires_grad else tensor
+            outputs[name] = kept
+            passed = kept.clone()
+            return passed if isinstance(output, Tensor) else (passed, *output[1:])
+
+        return hook
+
+    handles = [modules[name].register_forward_hook(keep(name)) for name in names]
+    try:
+        logits = classifier.classify(features)
+    finally:
+        for handle in handles:
+            handle.remove()
+    missing = [name for name in names if name not in outputs]
+    if missing:
+        reached = nearest(missing[0], outputs or modules)
+        raise ClassifierError(f"layer {missing[0]!r} is never reached in the forward pass; others are {reached}")
+    return logits, [outputs[name] for name in names]
+
+
+def _first_tensor(output: Any) -> Tensor | None:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
+        return output[0]
+    return None
+
+
+def choose_layers(
+    classifier: AudioClassifier, asked: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None
+) -> tuple[LatentLayer, ...]:
+    """The layers asked for, or the deepest map of each resolution, at most four, shallowest first.
+
+    Two dry runs on noise of different lengths show which axis of each output is time.
+
+    Raises:
+        ClassifierError: no length of noise passes the network, or none of its layers carries a map.
+    """
+    if isinstance(asked, Mapping):
+        return tuple(LatentLayer(name, "custom", reshape=function) for name, function in asked.items())
+    runs = _dry_runs(classifier)
+    names = None if asked is None else [name_of(classifier.network, layer) for layer in asked]
+    found: dict[str, LatentLayer] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    for name in runs[0]:
+        if names is not None and name not in names:
+            continue
+        layer = _read_axes(name, [run.get(name) for run in runs], classifier)
+        if layer is not None:
+            found[name] = layer
+            shape = runs[0][name]
+            time = shape[layer.time_axis]
+            sizes[name] = (shape[5 - layer.time_axis] if layer.kind == "map" else 1, time)
+    if names is not None:
+        for name in names:
+            if name not in found:
+                shape = tuple(runs[0].get(name, ())) or "never reached"
+                raise ClassifierError(
+                    f"layer {name!r} ({shape}) carries no map over time; choose another, or pass "
+                    "layers={name: function to (B, C, F, N)}"
+                )
+        return tuple(found[name] for name in names)
+    deepest: dict[tuple[int, int], str] = {}
+    for name in found:  # in the order of execution, so later ones replace earlier ones of the same resolution
+        deepest.pop(sizes[name], None)
+        deepest[sizes[name]] = name
+    chosen = list(deepest.values())[-_MOST_LAYERS:]
+    if not chosen:
+        raise ClassifierError(
+            "no layer of the network carries a map over time; name some with layers=[...] or pass "
+            "layers={name: function to (B, C, F, N)}"
+        )
+    return tuple(found[name] for name in chosen)
+
+
+def _dry_runs(classifier: AudioClassifier) -> list[dict[str, torch.Size]]:
+    """Output shapes of every module run exactly once, in order of execution, for noise of up to two lengths."""
+    runs: list[dict[str, torch.Size]] = []
+    failure: Exception | None = None
+    generator = torch.Generator().manual_seed(0)
+    with classifier.frozen(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        for seconds in _PROBE_SECONDS:
+            noise = 0.1 * torch.randn(2, round(seconds * classifier.sample_rate), generator=generator)
+            try:
+                runs.append(_shapes(classifier, noise.to(classifier.device)))
+            except (AudioXAIError, RuntimeError) as error:
+                failure = error
+            if len(runs) == 2:
+                break
+    if not runs:
+        raise ClassifierError(
+            f"the network accepts none of the probe clips of {_PROBE_SECONDS} s ({failure}); "
+            "name layers as {name: function to (B, C, F, N)} to skip the probe"
+        ) from failure
+    return runs
+
+
+def _shapes(classifier: AudioClassifier, waveform: Tensor) -> dict[str, torch.Size]:
+    shapes: dict[str, torch.Size] = {}
+    calls: dict[str, int] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            tensor = _first_tensor(output)
+            calls[name] = calls.get(name, 0) + 1
+            if tensor is not None and tensor.is_floating_point() and len(tensor) == 2:
+                shapes.pop(name, None)
+                shapes[name] = tensor.shape
+
+        return hook
+
+    handles = [m.register_forward_hook(keep(name)) for name, m in classifier.network.named_modules() if name]
+    try:
+        classifier(waveform)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: shape for name, shape in shapes.items() if calls[name] == 1}
+
+
+def _read_axes(name: str, shapes: Sequence[torch.Size | None], classifier: AudioClassifier) -> LatentLayer | None:
+    """How to read a layer from its shapes for clips of different lengths; None if it carries no map over time."""
+    shape = shapes[0]
+    if shape is None or len(shape) not in (3, 4) or any(s is None for s in shapes):
+        return None
+    if len(shapes) == 2 and shapes[1] is not None:
+        growing = [axis for axis in range(1, len(shape)) if shapes[1][axis] != shape[axis]]
+        if len(growing) != 1 or (len(shape) == 4 and growing[0] == 1):
+            return None
+        axis = growing[0]
+    else:  # the network takes one length only: trust the front end's layout, and the usual order of tokens
+        frontend_time_first = bool(getattr(classifier.frontend, "time_first", False))
+        module = classifier.network.get_submodule(name)
+        tokens = any(isinstance(m, nn.LayerNorm | nn.MultiheadAttention) for m in module.modules())
+        axis = (2 if frontend_time_first else 3) if len(shape) == 4 else (1 if tokens else 2)
+    if shape[axis] < 2:
+        return None
+    if len(shape) == 4:
+        return LatentLayer(name, "map", axis)
+    return LatentLayer(name, "sequence" if axis == 2 else "tokens", axis)

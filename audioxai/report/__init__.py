@@ -1,0 +1,5 @@
+"""Pages that show explanations and play them."""
+
+from audioxai.report.page import render, write_page
+
+__all__ = ["render", "write_page"]

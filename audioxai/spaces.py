@@ -1,0 +1,272 @@
+"""Where a mask lives: STFT, mel or waveform; the only place that knows the way back to sound.
+
+A space turns a waveform into the values that a mask multiplies, asks the classifier about masked values, and makes
+them audible. ``scale`` says what those values are:
+
+* ``"log1p"``: log(1 + magnitude), the L-MAC protocol; masked magnitude = (1 + m) ** mask - 1.
+* ``"magnitude"``: the magnitude itself; what is kept and what is removed add up to the input.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from audioxai.classifier import AudioClassifier
+from audioxai.dsp import STFT, istft, magnitude, stft
+from audioxai.errors import ConfigError, nearest
+from audioxai.frontends import LogMel, SpectralFrontend, default_stft
+
+__all__ = ["Analysis", "MelSpace", "STFTSpace", "Scale", "Space", "WaveformSpace", "make_space"]
+
+Scale = Literal["log1p", "magnitude"]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A batch of clips as a space sees it.
+
+    Args:
+        waveform: (B, T).
+        values: what a mask multiplies: (B, F, N), (B, M, N) or (B, T), on the space's scale.
+        spectrum: complex STFT (B, F, N), the carrier of the phase; ``None`` in waveform space.
+    """
+
+    waveform: Tensor
+    values: Tensor
+    spectrum: Tensor | None = None
+
+    def rows(self, index: slice | Tensor) -> Analysis:
+        """Some of the clips, or clips repeated."""
+        spectrum = None if self.spectrum is None else self.spectrum[index]
+        return Analysis(self.waveform[index], self.values[index], spectrum)
+
+    def repeat(self, times: int) -> Analysis:
+        """All clips ``times`` times, one batch after the other."""
+        if times == 1:
+            return self
+        return self.rows(torch.arange(len(self.values), device=self.values.device).repeat(times))
+
+
+class Space(ABC):
+    """Base of the spaces.
+
+    Args:
+        classifier: whose front end and sample rate the space follows.
+        scale: ``"log1p"`` or ``"magnitude"``.
+    """
+
+    name: ClassVar[str]
+    approximate: ClassVar[bool] = False  # sound is only an approximation of what the mask says
+
+    def __init__(self, classifier: AudioClassifier, scale: Scale = "log1p") -> None:
+        if scale not in ("log1p", "magnitude"):
+            raise ConfigError(f"scale={scale!r} is not known; choose 'log1p' or 'magnitude'")
+        self.classifier = classifier
+        self.scale: Scale = scale
+
+    @abstractmethod
+    def analyse(self, waveform: Tensor) -> Analysis:
+        """(B, T) waveform to what a mask multiplies."""
+
+    @abstractmethod
+    def features(self, values: Tensor, analysis: Analysis) -> Tensor:
+        """(Masked) values to the network's input, differentiably."""
+
+    @abstractmethod
+    def resynthesise(self, values: Tensor, analysis: Analysis) -> Tensor:
+        """(Masked) values to a waveform (B, T), differentiably."""
+
+    @property
+    def rows(self) -> int:
+        """Frequency rows of the values; 1 in waveform space."""
+        return 1
+
+    @property
+    def grid(self) -> Tensor | None:
+        """Weights (G, F) from the rows of a network's maps to the rows of the values, where the two scales differ.
+
+        Maps of a log-mel network have rows equally spaced in mel, those of an STFT in Hz.
+        """
+        return None
+
+    def from_grid(self, maps: Tensor, values: Tensor) -> Tensor:
+        """Resize maps (B, C, F', N') of a network bilinearly to the grid of ``values``: (B, C, ...)."""
+        frames = values.shape[-1]
+        if self.grid is None:
+            resized = F.interpolate(maps, size=(self.rows, frames), mode="bilinear", align_corners=False)
+            return resized[:, :, 0] if values.ndim == 2 else resized
+        resized = F.interpolate(maps, size=(len(self.grid), frames), mode="bilinear", align_corners=False)
+        return torch.einsum("gf,bcgn->bcfn", self.grid, resized)
+
+    def predict(self, values: Tensor, analysis: Analysis) -> Tensor:
+        """The classifier's logits (B, K) for (masked) values."""
+        return self.classifier.classify(self.features(values, analysis))
+
+    def _to_scale(self, linear: Tensor) -> Tensor:
+        return torch.log1p(linear) if self.scale == "log1p" else linear
+
+    def _from_scale(self, values: Tensor) -> Tensor:
+        return torch.expm1(values) if self.scale == "log1p" else values
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(scale={self.scale!r})"
+
+
+class STFTSpace(Space):
+    """Masks over STFT magnitude, (B, F, N). Sound keeps the phase of the input.
+
+    A network on a spectrogram is reached through its own front end without resynthesis; a network that eats
+    waveforms, or a front end that the space cannot enter, through the resynthesised waveform.
+
+    Args:
+        classifier: see :class:`Space`.
+        scale: see :class:`Space`.
+        stft: transform; default the front end's own, or the L-MAC recipe's at this rate.
+    """
+
+    name = "stft"
+
+    def __init__(self, classifier: AudioClassifier, scale: Scale = "log1p", *, stft: STFT | None = None) -> None:
+        super().__init__(classifier, scale)
+        frontend = classifier.frontend
+        own = frontend.stft if isinstance(frontend, SpectralFrontend) else None
+        self.stft = stft or own or default_stft(classifier.sample_rate)
+        self._frontend = frontend if isinstance(frontend, SpectralFrontend) and self.stft == own else None
+        self._grid = _stft_grid(classifier, self.stft)
+
+    @property
+    def rows(self) -> int:
+        return self.stft.bins
+
+    @property
+    def grid(self) -> Tensor | None:
+        if self._grid is not None and self._grid.device != self.classifier.device:
+            self._grid = self._grid.to(self.classifier.device)
+        return self._grid
+
+    def analyse(self, waveform: Tensor) -> Analysis:
+        spectrum = stft(waveform, self.stft)
+        return Analysis(waveform, self._to_scale(magnitude(spectrum)), spectrum)
+
+    def features(self, values: Tensor, analysis: Analysis) -> Tensor:
+        if self._frontend is not None:
+            return self._frontend.from_magnitude(self._from_scale(values))
+        return self.classifier.features(self.resynthesise(values, analysis))
+
+    def resynthesise(self, values: Tensor, analysis: Analysis) -> Tensor:
+        assert analysis.spectrum is not None
+        gain = self._from_scale(values) / magnitude(analysis.spectrum)
+        return istft(gain * analysis.spectrum, self.stft, analysis.waveform.shape[-1])
+
+
+class MelSpace(Space):
+    """Masks over mel bands, (B, M, N).
+
+    A log-mel network receives the masked bands exactly. Sound, and networks on anything else, receive each STFT bin
+    scaled by the average gain of the bands that cover it, weighted by their filters: an approximation, marked as such.
+
+    Args:
+        classifier: see :class:`Space`.
+        scale: see :class:`Space`.
+        mel: mel analysis to use; default the classifier's :class:`LogMel`, or 80 bands at its rate.
+    """
+
+    name = "mel"
+    approximate = True
+
+    def __init__(self, classifier: AudioClassifier, scale: Scale = "log1p", *, mel: LogMel | None = None) -> None:
+        super().__init__(classifier, scale)
+        frontend = classifier.frontend
+        self._exact = isinstance(frontend, LogMel) and mel in (None, frontend)
+        if mel is None:
+            own = frontend if isinstance(frontend, LogMel) else None
+            given = frontend.stft if isinstance(frontend, SpectralFrontend) else None
+            mel = own if own is not None else LogMel(classifier.sample_rate, stft=given).to(classifier.device)
+        self.mel = mel
+
+    @property
+    def rows(self) -> int:
+        return self.mel.n_mels
+
+    @property
+    def stft(self) -> STFT:
+        return self.mel.stft
+
+    def analyse(self, waveform: Tensor) -> Analysis:
+        spectrum = stft(waveform, self.stft)
+        bands = self.mel.to_mel(magnitude(spectrum))
+        return Analysis(waveform, self._to_scale(bands), spectrum)
+
+    def features(self, values: Tensor, analysis: Analysis) -> Tensor:
+        if self._exact:
+            return self.mel.from_mel(self._from_scale(values))
+        return self.classifier.features(self.resynthesise(values, analysis))
+
+    def resynthesise(self, values: Tensor, analysis: Analysis) -> Tensor:
+        assert analysis.spectrum is not None
+        bands = self.mel.to_mel(magnitude(analysis.spectrum))
+        gains = (self._from_scale(values) / bands.clamp(min=1e-10)) ** (1 / self.mel.power)
+        spread = band_to_bin(self.mel.bank)
+        return istft(torch.einsum("mf,bmn->bfn", spread, gains) * analysis.spectrum, self.stft, analysis.waveform.shape[-1])
+
+
+class WaveformSpace(Space):
+    """Masks over samples, (B, T): a gain per sample. What is kept and removed always add up to the input."""
+
+    name = "waveform"
+
+    def __init__(self, classifier: AudioClassifier, scale: Scale = "magnitude") -> None:
+        super().__init__(classifier, "magnitude")
+
+    def analyse(self, waveform: Tensor) -> Analysis:
+        return Analysis(waveform, waveform)
+
+    def features(self, values: Tensor, analysis: Analysis) -> Tensor:
+        return self.classifier.features(values)
+
+    def resynthesise(self, values: Tensor, analysis: Analysis) -> Tensor:
+        return values
+
+
+_SPACES: dict[str, Callable[..., Space]] = {"stft": STFTSpace, "mel": MelSpace, "waveform": WaveformSpace}
+
+
+def make_space(space: str | Space, classifier: AudioClassifier, scale: Scale = "log1p") -> Space:
+    """A space by name, or the given one, checked to belong to ``classifier``."""
+    if isinstance(space, Space):
+        if space.classifier is not classifier:
+            raise ConfigError("the space was made for another classifier; build it with this one")
+        return space
+    if space not in _SPACES:
+        raise ConfigError(f"space={space!r} is not known; nearest: {nearest(str(space), _SPACES)}")
+    return _SPACES[space](classifier, scale)
+
+
+def _stft_grid(classifier: AudioClassifier, stft: STFT) -> Tensor | None:
+    """Rows of the network's maps to STFT bins; bands of a mel bank unless the network sees an STFT itself."""
+    frontend = classifier.frontend
+    if isinstance(frontend, SpectralFrontend) and not isinstance(frontend, LogMel):
+        return None
+    mel = frontend if isinstance(frontend, LogMel) and frontend.stft.bins == stft.bins else None
+    return band_to_bin((mel or LogMel(classifier.sample_rate, stft=stft)).bank)
+
+
+def band_to_bin(bank: Tensor) -> Tensor:
+    """Weights (M, F) that average band values at each bin; bins under no filter take the nearest band's value.
+
+    Args:
+        bank: mel filters (F, M).
+    """
+    centres = bank.argmax(0)  # the peak bin of each band
+    bins = torch.arange(len(bank), device=bank.device)
+    nearest_band = (bins[:, None] - centres).abs().argmin(1)
+    lonely = torch.nn.functional.one_hot(nearest_band, bank.shape[1]).to(bank)
+    total = bank.sum(1, keepdim=True)
+    return torch.where(total > 1e-6, bank / total.clamp(min=1e-6), lonely).T

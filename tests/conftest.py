@@ -1,0 +1,21 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the real clips: ``AUDIOXAI_DATA``, or ``shared/data`` beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("AUDIOXAI_DATA", beside))
+    if not root.is_dir():
+        pytest.skip(f"no real clips at {root}; set AUDIOXAI_DATA to a folder with esc10 and speech")
+    return root

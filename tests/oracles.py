@@ -1,0 +1,148 @@
+"""Naive second versions of what the package computes: slow, plain, written from the formulas."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def synthetic_clip(seconds: float, rate: int) -> np.ndarray:
+    """A rising tone, a fixed tone, noise and a silent gap; (T,) float32, the same on every machine."""
+    n = np.arange(round(seconds * rate))
+    t = n / rate
+    sweep = np.sin(2 * np.pi * (200.0 + 0.2 * rate * t / seconds) * t)
+    noise = np.modf(np.sin(12.9898 * n) * 43758.5453)[0]
+    clip = 0.4 * sweep + 0.2 * np.sin(2 * np.pi * 1000.0 * t) + 0.05 * noise
+    clip[int(0.45 * len(n)) : int(0.55 * len(n))] = 0.0
+    return clip.astype(np.float32)
+
+
+def window(name: str, length: int) -> np.ndarray:
+    """Periodic window from its cosine formula."""
+    a = {"hann": 0.5, "hamming": 0.54, "rect": 1.0}[name]
+    return np.array([a - (1 - a) * math.cos(2 * math.pi * n / length) for n in range(length)])
+
+
+def padded_window(name: str, win_length: int, n_fft: int) -> np.ndarray:
+    """The window in the middle of ``n_fft`` zeros."""
+    left = (n_fft - win_length) // 2
+    return np.concatenate([np.zeros(left), window(name, win_length), np.zeros(n_fft - win_length - left)])
+
+
+def stft(
+    x: np.ndarray,
+    n_fft: int,
+    win_length: int,
+    hop: int,
+    window_name: str,
+    center: bool = True,
+    pad_mode: str = "constant",
+) -> np.ndarray:
+    """(T,) to (F, N) complex: frame by frame, times the matrix of the discrete Fourier transform."""
+    x = np.asarray(x, dtype=np.float64)
+    if center:
+        mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}[pad_mode]
+        x = np.pad(x, n_fft // 2, mode=mode)
+    k, n = np.arange(n_fft // 2 + 1)[:, None], np.arange(n_fft)[None]
+    dft = np.exp(-2j * np.pi * k * n / n_fft)
+    w = padded_window(window_name, win_length, n_fft)
+    frames = []
+    start = 0
+    while start + n_fft <= len(x):
+        frames.append(dft @ (x[start : start + n_fft] * w))
+        start += hop
+    return np.stack(frames, axis=1)
+
+
+def istft(spectrum: np.ndarray, n_fft: int, win_length: int, hop: int, window_name: str, length: int) -> np.ndarray:
+    """(F, N) complex to (T,): least squares, sum of windowed frames over sum of squared windows, sample by sample."""
+    bins, frames = spectrum.shape
+    k, n = np.arange(bins)[None], np.arange(n_fft)[:, None]
+    twice = np.where((k == 0) | (2 * k == n_fft), 1.0, 2.0)
+    inverse = twice * np.exp(2j * np.pi * k * n / n_fft) / n_fft
+    w = padded_window(window_name, win_length, n_fft)
+    total = n_fft + hop * (frames - 1) + length
+    above, below = np.zeros(total), np.zeros(total)
+    for i in range(frames):
+        piece = (inverse @ spectrum[:, i]).real
+        for j in range(n_fft):
+            above[i * hop + j] += w[j] * piece[j]
+            below[i * hop + j] += w[j] ** 2
+    kept = slice(n_fft // 2, n_fft // 2 + length)
+    return above[kept] / np.where(below[kept] > 0, below[kept], 1.0)
+
+
+def hz_to_mel(hz: float, mel_scale: str) -> float:
+    if mel_scale == "htk":
+        return 2595.0 * math.log10(1.0 + hz / 700.0)
+    return 3.0 * hz / 200.0 if hz < 1000.0 else 15.0 + 27.0 * math.log(hz / 1000.0) / math.log(6.4)
+
+
+def mel_to_hz(mel: float, mel_scale: str) -> float:
+    if mel_scale == "htk":
+        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    return 200.0 * mel / 3.0 if mel < 15.0 else 1000.0 * 6.4 ** ((mel - 15.0) / 27.0)
+
+
+def mel_filters(
+    n_freqs: int,
+    f_min: float,
+    f_max: float,
+    n_mels: int,
+    sample_rate: int,
+    norm: str | None = None,
+    mel_scale: str = "htk",
+    triangles: str = "standard",
+) -> np.ndarray:
+    """(F, M) triangles, one value after the other, drawn in Hz."""
+    low, high = hz_to_mel(f_min, mel_scale), hz_to_mel(f_max, mel_scale)
+    points = [mel_to_hz(low + (high - low) * i / (n_mels + 1), mel_scale) for i in range(n_mels + 2)]
+    bank = np.zeros((n_freqs, n_mels))
+    for m in range(n_mels):
+        left, centre, right = points[m : m + 3]
+        if triangles == "reference":  # both sides as wide as the left one
+            right = centre + (centre - left)
+        for k in range(n_freqs):
+            f = k * (sample_rate / 2) / (n_freqs - 1)
+            if left < f <= centre:
+                bank[k, m] = (f - left) / (centre - left)
+            elif centre < f < right:
+                bank[k, m] = (right - f) / (right - centre)
+        if norm == "slaney":
+            bank[:, m] *= 2.0 / (right - left)
+    return bank
+
+
+def resample(
+    x: np.ndarray, orig: int, new: int, width: int = 6, rolloff: float = 0.99, beta: float | None = None
+) -> np.ndarray:
+    """Windowed-sinc interpolation: every output sample is a sum over every input sample."""
+    cutoff = min(orig, new) * rolloff
+    out = np.zeros(math.ceil(len(x) * new / orig))
+    for m in range(len(out)):
+        total = 0.0
+        for n in range(len(x)):
+            t = cutoff * (n / orig - m / new)  # in zero crossings of the sinc
+            if abs(t) >= width:
+                continue
+            if beta is None:
+                taper = math.cos(math.pi * t / width / 2) ** 2
+            else:
+                taper = float(np.i0(beta * math.sqrt(1 - (t / width) ** 2)) / np.i0(beta))
+            sinc = 1.0 if t == 0 else math.sin(math.pi * t) / (math.pi * t)
+            total += float(x[n]) * sinc * taper
+        out[m] = total * cutoff / orig
+    return out
+
+
+def mix_at_snr(signal: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
+    """Signal plus noise, the noise scaled to 1 / 10^(snr / 10) of the signal's energy."""
+    energy_signal = sum(float(s) ** 2 for s in signal)
+    energy_noise = sum(float(n) ** 2 for n in noise)
+    factor = math.sqrt(energy_signal / (energy_noise * 10 ** (snr / 10)))
+    return np.array([float(s) + factor * float(n) for s, n in zip(signal, noise, strict=True)])
+
+
+def to_db(value: float, multiplier: float = 10.0, amin: float = 1e-10) -> float:
+    return multiplier * math.log10(max(value, amin))

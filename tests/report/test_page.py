@@ -1,0 +1,365 @@
+"""The HTML page: its structure, its safety, its sounds, and how it behaves in a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from audioxai.dsp import STFT
+from audioxai.errors import InputError, OutputError
+from audioxai.plot import Explained
+from audioxai.report import render, write_page
+
+RATE, SECONDS = 16000, 3
+SETTINGS = STFT(n_fft=512)
+HOSTILE = "\"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>{{7*7}}.wav"
+
+
+@dataclass
+class FakeScores:
+    input: Tensor
+    kept: Tensor
+    removed: Tensor
+
+
+@dataclass
+class Fake:
+    """Two clips of noise, seven classes; class 6, the last one of the first clip's ranking, is the target."""
+
+    input: Tensor
+    waveform: Tensor
+    removed: Tensor
+    mask: Tensor
+    scores: FakeScores
+    target: Tensor | None = field(default_factory=lambda: torch.tensor([6, 0]))
+    target_names: list[str] = field(default_factory=lambda: ["owl", "dog"])
+    names: list[str] = field(default_factory=lambda: ["a.wav", "b.wav"])
+    labels: tuple[str, ...] | None = ("dog", "cat", "rain", "wind", "bell", "car", "owl")
+    method: str = "Loud"
+    space: str = "stft"
+    scale: str = "log1p"
+    approximate: bool = False
+    sample_rate: int = RATE
+    stft: STFT | None = SETTINGS
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def make(samples: int = RATE * SECONDS) -> Fake:
+    noise = 0.2 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0)).clamp(-4, 4)
+    falling = torch.tensor([[0.4, 0.3, 0.15, 0.08, 0.04, 0.0299, 0.0001]]).repeat(2, 1)
+    scores = FakeScores(falling, falling.roll(1, 1), torch.full((2, 7), 1 / 7))
+    mask = torch.rand(2, SETTINGS.bins, SETTINGS.frames(samples))
+    return Fake(noise, 0.75 * noise, 0.25 * noise, mask, scores)
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, text by the tag that holds it, and table rows."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text: dict[str, list[str]] = {}
+        self.rows: list[str] = []
+        self._open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag == "tr":
+            self.rows.append("")
+        if tag not in ("meta", "img", "source", "br", "rect"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            assert self._open.pop() == tag, f"{tag} closes another tag"
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.text.setdefault(self._open[-1], []).append(data)
+        if "tr" in self._open:
+            self.rows[-1] += f"{data} "
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def data_of(address: str, kind: str) -> bytes:
+    head, _, body = address.partition(",")
+    assert head == f"data:{kind};base64"
+    return base64.b64decode(body, validate=True)
+
+
+def test_structure() -> None:
+    explained: Explained = make()
+    page = Page(render([explained, explained], title="Two runs"))
+    assert page.text["title"] == page.text["h1"] == ["Two runs"]
+    assert len(page.all("article")) == 4 and len(page.all("audio")) == 12 and len(page.all("img")) == 4
+    assert all(audio["aria-label"] and "controls" in audio for audio in page.all("audio"))
+    assert all("a.wav" in img["alt"] or "b.wav" in img["alt"] for img in page.all("img"))
+    targets = {article["id"] for article in page.all("article")}
+    assert [link["href"] for link in page.all("a")] == [f"#clip-{i}" for i in (1, 2, 3, 4)]
+    assert targets == {f"clip-{i}" for i in (1, 2, 3, 4)}
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert all(label["aria-labelledby"] in ids for label in page.all("article"))
+
+
+def test_nothing_is_fetched_and_only_our_script_may_run() -> None:
+    text = render([make()])
+    page = Page(text)
+    for _, attributes in page.tags:
+        for name in ("src", "srcset", "href"):
+            assert attributes.get(name, "#").startswith(("data:", "#"))
+    assert not re.search(r"(?:https?:)?//[a-z]|@import|url\(", re.sub(r"data:[^\"]*", "", text))
+    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    for tag in ("script", "style"):
+        code = "".join(page.text[tag])
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert not any(name.startswith("on") or name == "style" for _, attributes in page.tags for name in attributes)
+
+
+def test_hostile_names_are_text() -> None:
+    plain = Page(render([make()]))
+    explained = replace(make(), names=[HOSTILE, HOSTILE], target_names=[HOSTILE, HOSTILE], method=HOSTILE)
+    page = Page(render([replace(explained, labels=(HOSTILE,) * 7)], title=HOSTILE))
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
+    assert [sorted(a) for _, a in page.tags] == [sorted(a) for _, a in plain.tags]
+    assert page.text["script"] == plain.text["script"]
+    assert page.text["h1"] == [HOSTILE] and page.text["bdi"].count(HOSTILE) > 4
+    assert HOSTILE in page.all("img")[0]["alt"] and HOSTILE in page.all("audio")[0]["aria-label"]
+
+
+def test_sounds_are_the_waveforms() -> None:
+    explained = make()
+    players = Page(render([explained])).all("audio")
+    sounds = [wave[i] for i in (0, 1) for wave in (explained.input, explained.waveform, explained.removed)]
+    for player, wave in zip(players, sounds, strict=True):
+        samples, rate = soundfile.read(io.BytesIO(data_of(player["src"], "audio/wav")), dtype="float32")
+        assert rate == RATE and len(samples) == RATE * SECONDS
+        assert (torch.from_numpy(samples) - wave).abs().max() <= 1.5 / 32768
+
+
+def test_long_sounds_are_flac() -> None:
+    player = Page(render([make(samples=31 * RATE)])).all("audio")[0]
+    samples, rate = soundfile.read(io.BytesIO(data_of(player["src"], "audio/flac")), dtype="float32")
+    assert (len(samples), rate) == (31 * RATE, RATE)
+
+
+def test_loud_sounds_are_turned_down_together() -> None:
+    explained = make()
+    explained.waveform = explained.input / explained.input[0].abs().max() * 2
+    text = render([explained])
+    assert "6.0 dB quieter" in text
+    loud, kept = (soundfile.read(io.BytesIO(data_of(a["src"], "audio/wav")))[0] for a in Page(text).all("audio")[:2])
+    assert abs(kept).max() == pytest.approx(1, abs=1e-3)
+    assert abs(loud).max() == pytest.approx(float(explained.input[0].abs().max()) / 2, abs=1e-3)
+    assert "quieter" not in render([make()])
+
+
+def test_pictures() -> None:
+    page = Page(render([make()]))
+    for address in [img["src"] for img in page.all("img")] + [s["srcset"] for s in page.all("source")]:
+        assert data_of(address, "image/png").startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_scores() -> None:
+    page = Page(render([make()]))
+    rows = [" ".join(row.split()) for row in page.rows]
+    assert rows[1].endswith("owl <0.001 0.030 0.143") and rows[2].endswith("dog 0.400 <0.001 0.143")
+    first, second = rows[4:10], rows[11:16]
+    assert [row.split()[0] for row in first] == ["dog", "cat", "rain", "wind", "bell", "owl"]
+    assert first[-1].startswith("owl target <0.001") and second[0].startswith("dog target 0.400")
+    assert page.all("rect")[0]["width"] == "40.0"
+
+
+def test_scores_that_are_missing() -> None:
+    explained = make()
+    explained.scores.input[0] = math.nan
+    rows = [" ".join(row.split()) for row in Page(render([explained])).rows]
+    assert rows[1].endswith("owl – 0.030 0.143")
+    assert any(row.startswith("owl target –") for row in rows)
+    assert "nan" not in "".join(rows).lower()
+
+
+def test_a_target_that_is_no_class_and_a_classifier_without_labels() -> None:
+    explained = replace(make(), target=None, target_names=["margin", "margin"], labels=None)
+    rows = [" ".join(row.split()) for row in Page(render([explained])).rows]
+    assert rows[1].endswith("margin – – –") and rows[4].startswith("class 0 0.400") and len(rows) == 15
+
+
+@pytest.mark.parametrize(("approximate", "said"), [(True, 2), (False, 0)])
+def test_approximate_sound_is_said(approximate: bool, said: int) -> None:
+    text = render([replace(make(), approximate=approximate, space="mel", mask=torch.rand(2, 40, 188))])
+    assert text.count("only approximates") == said
+
+
+def test_write_page(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "page.html"
+    write_page([replace(make(), names=["\udcff.wav", "ü犬.wav"])], path)
+    assert "ü犬.wav" in path.read_text(encoding="utf-8") and list(path.parent.iterdir()) == [path]
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="no clip to show"):
+        write_page([], path)
+    assert path.read_bytes() == before
+    with pytest.raises(OutputError):
+        write_page([make()], path / "below" / "page.html")
+
+
+# --- in a browser --------------------------------------------------------------------------------------------------
+
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("needs the programs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, "--autoplay-policy=no-user-gesture-required"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    session.set_script_timeout(20)
+    yield session
+    session.quit()
+
+
+@pytest.fixture
+def page(browser: Any, tmp_path: Path) -> Any:
+    """Three clips, hostile names among them, opened at 1200 pixels; all logs are empty."""
+    path = tmp_path / "page.html"
+    one = replace(make(), names=[HOSTILE, "b.wav"], method=HOSTILE, labels=(HOSTILE,) * 7, target_names=[HOSTILE] * 2)
+    write_page([one, replace(make(), names=["c" * 200], target_names=["word_" * 20])], path, title=HOSTILE)
+    resize(browser, 1200)
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    return browser
+
+
+def resize(browser: Any, width: int) -> None:
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def press(browser: Any, key: str) -> None:
+    from selenium.webdriver import ActionChains
+
+    ActionChains(browser).send_keys(key).perform()
+
+
+def wait(condition: Callable[[], object], what: str, seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
+        time.sleep(0.05)
+
+
+def sounding(browser: Any) -> list[int]:
+    script = "return [...document.querySelectorAll('audio')].map((a, i) => a.paused ? -1 : i).filter(i => i >= 0)"
+    found: list[int] = browser.execute_script(script)
+    return found
+
+
+def moment(browser: Any, index: int) -> float:
+    return float(browser.execute_script("return document.querySelectorAll('audio')[arguments[0]].currentTime", index))
+
+
+def test_every_sound_loads_and_nothing_goes_wrong(page: Any) -> None:
+    ready = "return [...document.querySelectorAll('audio')].every(a => a.readyState >= 2)"
+    wait(lambda: page.execute_script(ready), "loading")
+    durations = page.execute_script("return [...document.querySelectorAll('audio')].map(a => a.duration)")
+    assert durations == pytest.approx([SECONDS] * 9, abs=0.01)
+    assert all(page.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth === 900)"))
+    assert page.execute_script("return window.hacked") is None
+    assert page.execute_script("return getComputedStyle(document.querySelector('dl')).display") == "flex"
+    assert page.get_log("browser") == []
+    asked = re.findall(r'"Network.requestWillBeSent".*?"url":"([^"]{0,40})', str(page.get_log("performance")))
+    assert asked and all(url.startswith(("file:", "data:")) for url in asked)
+
+
+def test_keys_play_one_sound_at_a_time(page: Any) -> None:
+    press(page, "2")
+    wait(lambda: moment(page, 1) > 0.1, "playing the explanation")
+    assert sounding(page) == [1]
+    press(page, "1")
+    wait(lambda: moment(page, 0) > 0.1, "playing the input")
+    assert sounding(page) == [0]
+    page.execute_script("document.querySelectorAll('audio')[5].play()")
+    wait(lambda: sounding(page) == [5], "pausing the others")
+    press(page, " ")
+    wait(lambda: sounding(page) == [], "pausing")
+    press(page, "2")
+    wait(lambda: 0.1 < moment(page, 4) < 2, "playing the explanation of the second clip, which played last")
+    press(page, "2")
+    assert moment(page, 4) < 0.1 or sounding(page) == [4]
+    press(page, " ")
+    assert sounding(page) == []
+
+
+def test_space_pauses_when_a_player_has_the_focus(page: Any) -> None:
+    press(page, "2")
+    wait(lambda: moment(page, 1) > 0.05, "playing")
+    page.execute_script("document.querySelectorAll('audio')[0].focus()")
+    press(page, " ")
+    wait(lambda: sounding(page) == [], "pausing another player")
+    press(page, " ")
+    wait(lambda: sounding(page) == [0], "starting the focused player by its own controls")
+    press(page, " ")
+    wait(lambda: sounding(page) == [], "pausing the focused player")
+
+
+def test_keys_move_between_clips(page: Any) -> None:
+    focused = "return [document.activeElement.id, document.querySelector('[aria-current]')?.id ?? '']"
+    seen = []
+    for key in "jjjjkj":
+        press(page, key)
+        seen.append(page.execute_script(focused))
+    assert seen == [[f"clip-{i}"] * 2 for i in (1, 2, 3, 3, 2, 3)]
+    width = page.execute_script("return parseFloat(getComputedStyle(document.activeElement).outlineWidth)")
+    assert width >= 2
+    page.execute_script("scrollTo(0, 0)")
+    press(page, "3")
+    wait(lambda: sounding(page) == [2], "playing the clip that is in the window")
+
+
+def test_a_phone_needs_no_sideways_scrolling(page: Any) -> None:
+    resize(page, 360)
+    assert page.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [360, 360]
+    wait(lambda: page.execute_script("return document.images[0].naturalWidth") == 420, "choosing the narrow picture")
+
+
+def test_players_of_a_long_page_load_when_near(browser: Any, tmp_path: Path) -> None:
+    explained = make(samples=RATE // 10)
+    write_page([explained] * 15, tmp_path / "long.html")
+    resize(browser, 1200)
+    browser.get((tmp_path / "long.html").as_uri())
+    last = "return [...document.querySelectorAll('audio')].at(-1).readyState >= 2"
+    wait(lambda: browser.execute_script("return document.querySelector('audio').readyState >= 2"), "loading the first")
+    assert not browser.execute_script(last)
+    browser.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+    wait(lambda: browser.execute_script(last), "loading the last")

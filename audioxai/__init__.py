@@ -1,7 +1,7 @@
 """Post-hoc explanations of audio classifiers that people can hear.
 
-    explainer = LMAC(classifier).fit(loader)
-    mask, audio = explainer.explain(waveform, target)
+explainer = LMAC(classifier).fit(loader)
+mask, audio = explainer.explain(waveform, target)
 """
 
 from audioxai.audio import load, save
@@ -21,11 +21,11 @@ from audioxai.explainers import LMAC, AllOnes, EnergyMask, Explainer, GradCAM, L
 from audioxai.explanation import Explanation, Scores
 from audioxai.frontends import LogMel, LogSTFT
 from audioxai.spaces import MelSpace, STFTSpace, WaveformSpace
-
 from audioxai.version import __version__
 
 __all__ = [
     "LMAC",
+    "__version__",
     "AllOnes",
     "AudioClassifier",
     "AudioFileError",

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from audioxai.dsp import resample
-from audioxai.errors import AudioFileError, ConfigError, InputError, OutputError
+from audioxai.errors import AudioFileError, ConfigError, InputError
+from audioxai.files import PathLike, write_whole
 
 __all__ = ["AUDIO_SUFFIXES", "find_audio", "load", "save", "write_whole"]
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
-
-PathLike = str | os.PathLike[str]
 
 
 def load(path: PathLike, sample_rate: int | None = None, *, channel: str | int = "mean") -> tuple[Tensor, int]:
@@ -104,9 +101,9 @@ def _promise_length(data: bytes, rate: int) -> bytes:
     if data[:3] == b"ID3":
         start = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
     start = data.find(b"\xff", start)
-    if any(tag in data[start : start + 200] for tag in (b"Xing", b"Info", b"VBRI")):
+    head = bytearray(data[start : start + 4]) if start >= 0 else bytearray()
+    if len(head) < 4 or any(tag in data[start : start + 200] for tag in (b"Xing", b"Info", b"VBRI")):
         return b""
-    head = bytearray(data[start : start + 4])
     mpeg1, mono = head[1] & 0x18 == 0x18, head[3] & 0xC0 == 0xC0
     head[1] |= 1  # no checksum
     head[2] = 0x90 | head[2] & 0x0C  # same rate; 128 or 80 kbit/s, whence the frame's length
@@ -129,7 +126,9 @@ def _cut_off(path: Path, kind: str) -> str:
             return "" if whole else "its last Ogg page is not complete"
         head = raw.read(24)
         if kind in ("WAV", "WAVEX") and head[:4] == b"RIFF":
-            announced = _end_of_wav_data(raw)
+            announced = _end_of_data(raw, 12, 4, "little")
+        elif kind == "CAF":
+            announced = _end_of_data(raw, 8, 8, "big")
         elif kind == "AIFF":
             announced = _end(8, int.from_bytes(head[4:8], "big"))
         elif kind == "AU" and head[:4] == b".snd":
@@ -141,13 +140,14 @@ def _cut_off(path: Path, kind: str) -> str:
     return f"its header announces {announced} bytes, it has {size}" if announced > size else ""
 
 
-def _end_of_wav_data(raw: BinaryIO) -> int:
-    raw.seek(12)
-    while len(head := raw.read(8)) == 8:
-        size = int.from_bytes(head[4:], "little")
+def _end_of_data(raw: BinaryIO, start: int, width: int, order: Literal["little", "big"]) -> int:
+    """Where the data chunk should end: chunks follow each other from ``start``, their sizes in ``width`` bytes."""
+    raw.seek(start)
+    while len(head := raw.read(4 + width)) == 4 + width:
+        size = int.from_bytes(head[4:], order)
         if head[:4] == b"data":
             return _end(raw.tell(), size)
-        raw.seek(size + size % 2, os.SEEK_CUR)
+        raw.seek(raw.tell() + size + (size % 2 if width == 4 else 0))  # WAV pads chunks to even sizes
     return 0
 
 
@@ -203,31 +203,6 @@ def save(path: PathLike, waveform: Tensor, sample_rate: int) -> None:
         file.write(encoded.getbuffer())
 
     write_whole(path, write)
-
-
-def write_whole(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
-    """Call ``write`` on a temporary file beside ``path``, then move it into place in one step.
-
-    Raises:
-        OutputError: a full disk, a folder that cannot be written; nothing is left behind.
-    """
-    path = Path(path)
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
-        temporary = Path(name)
-        with os.fdopen(handle, "w+b") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"could not write {str(path)!r}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def find_audio(paths: Iterable[PathLike]) -> list[Path]:

@@ -120,7 +120,9 @@ class AudioClassifier(nn.Module):
                 "Wrap it in a module whose forward returns them"
             )
         if self.labels is not None and logits.shape[1] != len(self.labels):
-            raise ClassifierError(f"the network has {logits.shape[1]} outputs, but {len(self.labels)} labels were given")
+            raise ClassifierError(
+                f"the network has {logits.shape[1]} outputs, but {len(self.labels)} labels were given"
+            )
         return logits.float()
 
     def forward(self, waveform: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ def istft(spectrum: Tensor, settings: STFT, length: int) -> Tensor:
     """Waveform of a complex spectrum; the exact inverse of :func:`stft` to 1e-5.
 
     Up to hop_length - 1 last samples lie in the fading half of the last frame only. Where the squared windows add up
-    to less than 0.005 (Hann with a hop of half its length: up to 87 of 512 samples) they are faded out: dividing by
+    to less than 0.005 (Hann with a hop of half its length: up to 86 of 512 samples) they are faded out: dividing by
     the window, as torch.istft does, turns what a mask leaves there into a click a thousand times louder than the clip.
 
     Args:
@@ -347,4 +347,5 @@ def mix_at_snr(signal: Tensor, noise: Tensor, snr: float | Tensor, eps: float = 
     ratio = torch.as_tensor(snr, dtype=signal.dtype, device=signal.device)[..., None]
     norm_signal = signal.norm(dim=-1, keepdim=True).clamp(min=eps)
     norm_noise = noise.norm(dim=-1, keepdim=True).clamp(min=eps)
-    return signal + noise * (norm_signal / norm_noise) * 10 ** (-ratio / 20)
+    gain: Tensor = 10 ** (-ratio / 20)
+    return signal + noise * (norm_signal / norm_noise) * gain

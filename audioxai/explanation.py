@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -15,9 +16,9 @@ import torch
 from torch import Tensor
 
 from audioxai.audio import save as save_audio
-from audioxai.audio import write_whole
 from audioxai.dsp import STFT
 from audioxai.errors import InputError, OutputError
+from audioxai.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,7 +131,7 @@ class Explanation:
 
         page = render([self])
         quoted = page.replace("&", "&amp;").replace('"', "&quot;")
-        height = 560 * len(self) + 160
+        height = 740 * len(self) + 320
         return f'<iframe srcdoc="{quoted}" style="width:100%;height:{height}px;border:0"></iframe>'
 
     def plot(self, index: int = 0) -> Figure:
@@ -179,15 +180,25 @@ class Explanation:
             for name in ("input", "waveform", "removed"):
                 file = "explanation" if name == "waveform" else name
                 save_audio(here / f"{file}.wav", arrays[name][0], self.sample_rate)
-            picture = figure_png(one.plot())
-            write_whole(here / "mask.npz", lambda file, plain=plain: np.savez_compressed(file, **plain))  # type: ignore[misc]
-            write_whole(here / "picture.png", lambda file, picture=picture: file.write(picture) and None)  # type: ignore[misc]
-            meta = json.dumps(one._meta(), indent=2).encode()
-            write_whole(here / "explanation.json", lambda file, meta=meta: file.write(meta) and None)  # type: ignore[misc]
+            packed = io.BytesIO()
+            np.savez_compressed(packed, **plain)
+            write_bytes(here / "mask.npz", packed.getvalue())
+            write_bytes(here / "picture.png", figure_png(one.plot()))
+            write_bytes(here / "explanation.json", json.dumps(one._meta(), indent=2).encode())
         return folder
 
     def _meta(self) -> dict[str, Any]:
-        plain = ("target_names", "labels", "method", "space", "scale", "normalise", "sample_rate", "approximate", "names")
+        plain = (
+            "target_names",
+            "labels",
+            "method",
+            "space",
+            "scale",
+            "normalise",
+            "sample_rate",
+            "approximate",
+            "names",
+        )
         meta = {name: getattr(self, name) for name in plain}
         return {"format": _FORMAT, **meta, "stft": None if self.stft is None else self.stft.to_dict()}
 
@@ -200,8 +211,10 @@ class Explanation:
             InputError: the clips differ in size or settings; load them one by one.
         """
         folder = Path(folder)
-        places = [folder] if (folder / "explanation.json").is_file() else sorted(
-            p.parent for p in folder.glob("*/explanation.json")
+        places = (
+            [folder]
+            if (folder / "explanation.json").is_file()
+            else sorted(p.parent for p in folder.glob("*/explanation.json"))
         )
         if not places:
             raise OutputError(f"no saved explanation in {str(folder)!r}: expected explanation.json there or one below")
@@ -234,9 +247,9 @@ class Explanation:
             scores = Scores(arrays["scores_input"], arrays["scores_kept"], arrays["scores_removed"])
             meta["labels"] = None if meta["labels"] is None else tuple(meta["labels"])
             meta["stft"] = None if meta["stft"] is None else STFT(**meta["stft"])
-            optional = {name: arrays.get(name) for name in ("target", "attribution")}
-            sounds = {name: arrays[name] for name in ("mask", "waveform", "input")}
-            return cls(**sounds, **optional, **meta, _cache={"removed": arrays["removed"], "scores": scores})
+            values = {name: arrays[name] for name in ("mask", "waveform", "input")} | meta
+            values |= {name: arrays.get(name) for name in ("target", "attribution")}
+            return cls(**values, _cache={"removed": arrays["removed"], "scores": scores})
         except (OSError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, OutputError):
                 raise

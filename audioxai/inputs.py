@@ -44,7 +44,7 @@ def as_waveform(given: WaveformLike, sample_rate: int, given_rate: int | None = 
         waveform = _as_tensor(given)
     if waveform.is_complex() or not waveform.is_floating_point():
         raise InputError(
-            f"a waveform holds floats in [-1, 1]; got {waveform.dtype}. Convert integers with x.float() / 32768 (16 bit)"
+            f"a waveform holds floats in [-1, 1]; got {waveform.dtype}. Convert 16-bit integers with x.float() / 32768"
         )
     shape = tuple(waveform.shape)
     if waveform.ndim == 3 and shape[1] == 1:
@@ -70,7 +70,8 @@ def as_waveform(given: WaveformLike, sample_rate: int, given_rate: int | None = 
         )
     if given_rate is not None and given_rate != sample_rate:
         waveform = resample(waveform, given_rate, sample_rate)
-    return waveform.contiguous()
+    # A tensor made in inference mode may not be saved for a backward pass; a copy may.
+    return waveform.clone() if waveform.is_inference() else waveform.contiguous()
 
 
 def _as_tensor(given: Any) -> Tensor:

@@ -54,7 +54,7 @@ def name_of(network: nn.Module, layer: str | nn.Module) -> str:
         return layer
     for name, module in network.named_modules():
         if module is layer:
-            return name
+            return str(name)
     raise ConfigError(f"layer {type(layer).__name__} is not part of the network; pass one of its modules or a name")
 
 
@@ -140,9 +140,9 @@ def choose_layers(
     if names is not None:
         for name in names:
             if name not in found:
-                shape = tuple(runs[0].get(name, ())) or "never reached"
+                seen = tuple(runs[0].get(name, ())) or "never reached, or more than once"
                 raise ClassifierError(
-                    f"layer {name!r} ({shape}) carries no map over time; choose another, or pass "
+                    f"layer {name!r} ({seen}) carries no map over time; choose another, or pass "
                     "layers={name: function to (B, C, F, N)}"
                 )
         return tuple(found[name] for name in names)

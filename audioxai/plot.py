@@ -20,6 +20,7 @@ from audioxai.frontends import default_stft
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
@@ -112,7 +113,7 @@ def plot_clip(explained: Explained, i: int = 0) -> Figure:
     middle.set_title(_mask_title(explained))
     middle.set_ylabel(_mask_axis(explained))
     if mask is not None:
-        figure.colorbar(mask, ax=middle, label="mask", pad=0.01)
+        figure.colorbar(_opaque(mask), ax=middle, label="mask", pad=0.01)
     bottom.set_xlabel("time (s)")
     return figure
 
@@ -145,7 +146,7 @@ def overlay_png(explained: Explained, i: int = 0, *, stacked: bool = False) -> b
     for axes in panels[-1:] if stacked else panels:
         axes.set_xlabel("s", fontsize=font, labelpad=1)
     if mask is not None:
-        bar = figure.colorbar(mask, cax=panels[1].inset_axes((1.02, 0, 0.04, 1)), ticks=[0, 0.5, 1])
+        bar = figure.colorbar(_opaque(mask), cax=panels[1].inset_axes((1.02, 0, 0.04, 1)), ticks=[0, 0.5, 1])
         bar.ax.tick_params(labelsize=font - 0.5, length=2, pad=2)
     return _compact(figure)
 
@@ -163,15 +164,15 @@ def _compact(figure: Figure) -> bytes:
     """PNG bytes, in as many colours as the limit allows."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(figure_png(figure))) as picture:
-        full = picture.convert("RGB")
+    raw = io.BytesIO()
+    figure.savefig(raw, format="rgba", dpi=100)
+    width, height = (round(100 * inches) for inches in figure.get_size_inches())
+    full = Image.frombytes("RGBA", (width, height), raw.getvalue()).convert("RGB")
     data = b""
     for colours in (None, 256, 128, 64, 32, 16):
+        picture = full if colours is None else full.quantize(colours, Image.Quantize.FASTOCTREE)
         buffer = io.BytesIO()
-        reduced = full
-        if colours is not None:
-            reduced = full.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        reduced.save(buffer, format="PNG", optimize=True)
+        picture.save(buffer, format="PNG")
         data = buffer.getvalue()
         if len(data) <= _COMPACT_BYTES:
             break
@@ -240,6 +241,13 @@ def _edges(explained: Explained, frames: int, seconds: float) -> tuple[float, fl
     first = 0.0 if settings.center else settings.n_fft / 2
     begin = (first - settings.hop / 2) / explained.sample_rate
     return begin, begin + frames * settings.hop / explained.sample_rate
+
+
+def _opaque(image: AxesImage) -> ScalarMappable:
+    """The colours of an image for its colour bar, without its transparency."""
+    from matplotlib.cm import ScalarMappable
+
+    return ScalarMappable(image.norm, image.cmap)
 
 
 def _gain_curve(axes: Axes, explained: Explained, i: int, gain: Tensor, font: float) -> None:

@@ -214,7 +214,9 @@ class MelSpace(Space):
         bands = self.mel.to_mel(magnitude(analysis.spectrum))
         gains = (self._from_scale(values) / bands.clamp(min=1e-10)) ** (1 / self.mel.power)
         spread = band_to_bin(self.mel.bank)
-        return istft(torch.einsum("mf,bmn->bfn", spread, gains) * analysis.spectrum, self.stft, analysis.waveform.shape[-1])
+        return istft(
+            torch.einsum("mf,bmn->bfn", spread, gains) * analysis.spectrum, self.stft, analysis.waveform.shape[-1]
+        )
 
 
 class WaveformSpace(Space):

@@ -29,7 +29,9 @@ from audioxai.errors import TargetError, nearest
 __all__ = ["Target", "TargetLike", "parse_target"]
 
 ScoreFunction: TypeAlias = Callable[[Tensor], Tensor]
-TargetLike: TypeAlias = "int | str | Sequence[int] | Sequence[str] | np.ndarray[Any, Any] | Tensor | ScoreFunction | None"
+TargetLike: TypeAlias = (
+    "int | str | Sequence[int] | Sequence[str] | np.ndarray[Any, Any] | Tensor | ScoreFunction | None"
+)
 
 
 @dataclass(frozen=True)

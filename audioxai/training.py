@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audioxai.audio import write_whole
 from audioxai.errors import ConfigError, InputError, OutputError
+from audioxai.files import write_bytes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -119,7 +119,8 @@ def train(
         state.resume()
         while state.epoch < options.epochs and not state.stopped:
             _seed_everything(options.seed * 1_000_003 + state.epoch, loader)
-            start, sums, batches = time.perf_counter(), {}, 0
+            start, batches = time.perf_counter(), 0
+            sums: dict[str, float] = {}
             module.train()
             for batch in _progress(loader, state, options, accelerator, name):
                 _set_rate(prepared, options, state, batches)
@@ -215,7 +216,7 @@ class _State:
             "history": self.history,
         }
         blob = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {"run": json.dumps(meta)})
-        write_whole(path, lambda file: file.write(blob) and None)  # type: ignore[arg-type, misc]
+        write_bytes(path, blob)
 
     def resume(self) -> None:
         if self.path is None or not self.path.exists():
@@ -227,7 +228,9 @@ class _State:
                 meta = json.loads((file.metadata() or {})["run"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise OutputError(f"the checkpoint {str(self.path)!r} cannot be read ({error}); delete it to start anew") from error
+            raise OutputError(
+                f"the checkpoint {str(self.path)!r} cannot be read ({error}); delete it to start anew"
+            ) from error
         mine = self.options.identity()
         if meta["options"] != mine:
             other = {k: v for k, v in meta["options"].items() if mine.get(k) != v}
@@ -299,7 +302,9 @@ def _set_rate(optimizer: Any, options: TrainingOptions, state: _State, batch: in
         group["lr"] = options.lr * factor
 
 
-def _validate(module: nn.Module, step: Callable[[Any], Losses], loader: Iterable[Any], accelerator: Accelerator) -> float:
+def _validate(
+    module: nn.Module, step: Callable[[Any], Losses], loader: Iterable[Any], accelerator: Accelerator
+) -> float:
     module.eval()
     total, batches = 0.0, 0
     for batch in loader:

@@ -146,3 +146,49 @@ def mix_at_snr(signal: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
 
 def to_db(value: float, multiplier: float = 10.0, amin: float = 1e-10) -> float:
     return multiplier * math.log10(max(value, amin))
+
+
+def bin_gains(bank: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Band gains (B, M, N) to bin gains (B, F, N): the weighted average over the bands that cover a bin; a bin under
+    no band takes the value of the band whose peak is nearest."""
+    bins, bands = bank.shape
+    result = np.zeros((gains.shape[0], bins, gains.shape[2]))
+    for f in range(bins):
+        total = sum(bank[f, m] for m in range(bands))
+        if total > 1e-6:
+            for m in range(bands):
+                result[:, f] += bank[f, m] / total * gains[:, m]
+        else:
+            peaks = [int(np.argmax(bank[:, m])) for m in range(bands)]
+            result[:, f] = gains[:, min(range(bands), key=lambda m: (abs(peaks[m] - f), m))]
+    return result
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Row-wise softmax."""
+    exponentials = [[math.exp(v - max(row)) for v in row] for row in logits.tolist()]
+    return np.array([[v / sum(row) for v in row] for row in exponentials])
+
+
+def clip_metrics(p: list[float], kept: list[float], removed: list[float]) -> dict[str, float]:
+    """AI, AD, AG, FF, Fid-In of one clip for its predicted class, by the book."""
+    c = p.index(max(p))
+    return {
+        "AI": 100.0 if kept[c] > p[c] else 0.0,
+        "AD": 100.0 * max(0.0, p[c] - kept[c]) / p[c] if p[c] > 0 else 0.0,
+        "AG": 100.0 * max(0.0, kept[c] - p[c]) / (1 - p[c]) if p[c] < 1 else 0.0,
+        "FF": p[c] - removed[c],
+        "Fid-In": 1.0 if kept.index(max(kept)) == c else 0.0,
+    }
+
+
+def gini(mask: list[float]) -> float:
+    """Mean absolute difference over twice the mean."""
+    n, total = len(mask), sum(mask)
+    return sum(abs(a - b) for a in mask for b in mask) / (2 * n * total)
+
+
+def entropy(mask: list[float]) -> float:
+    """Entropy in nats of a mask as a distribution."""
+    total = sum(mask)
+    return -sum(m / total * math.log(m / total) for m in mask if m > 0)

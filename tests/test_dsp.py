@@ -145,14 +145,14 @@ def test_a_mask_leaves_no_click_where_only_the_edge_of_the_last_window_lies(samp
     close(back[:, :-faded], waveform[:, :-faded], 1e-5)
     assert back.abs().max() <= waveform.abs().max() * (1 + 1e-5)
     masked = istft(spectrum * noise(*spectrum.shape, seed=3).abs(), s, samples)
-    assert masked.abs().max() < 2 * waveform.abs().max()
+    assert masked.abs().max() < 5 * waveform.abs().max()
 
 
 @pytest.mark.parametrize("n_fft", [25, 400, 401])
 @pytest.mark.parametrize("center", [True, False])
 def test_frames_counts_what_stft_gives(n_fft: int, center: bool) -> None:
     s = STFT(n_fft, hop_length=n_fft // 5, center=center)
-    for samples in range(n_fft, 3 * n_fft, 7):
+    for samples in range(n_fft, 2 * n_fft, 9):
         assert stft(torch.zeros(samples), s).shape[-1] == s.frames(samples)
 
 
@@ -163,11 +163,11 @@ def test_recipe_sizes() -> None:
 
 
 def test_stft_and_istft_have_right_gradients() -> None:
-    s = STFT(16, 12, 5, "hamming")
-    waveform = noise(2, 37, dtype=torch.float64).requires_grad_()
+    s = STFT(8, 6, 3, "hamming")
+    waveform = noise(2, 13, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: torch.view_as_real(stft(x, s)), waveform)
     spectrum = stft(waveform, s).detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: istft(x, s, 37), spectrum)
+    assert torch.autograd.gradcheck(lambda x: istft(x, s, 13), spectrum)
     assert torch.autograd.gradcheck(lambda x: magnitude(stft(x, s)), waveform)
 
 
@@ -233,7 +233,7 @@ def test_no_inverse(config: STFT, quoted: str) -> None:
 
 
 def test_istft_refuses_a_spectrum_of_other_settings() -> None:
-    with pytest.raises(InputError, match="257 bins.*n_fft=1024.*513"):
+    with pytest.raises(InputError, match=r"257 bins.*n_fft=1024.*513"):
         istft(torch.zeros(2, 257, 5, dtype=torch.complex64), STFT(), 1000)
 
 
@@ -404,7 +404,7 @@ def test_resample_batch_shapes(batch: tuple[int, ...]) -> None:
         close(one, resample(row, 3, 2), 1e-6)
 
 
-@pytest.mark.parametrize(("orig", "new"), [(3, 2), (2, 3), (441, 160)])
+@pytest.mark.parametrize(("orig", "new"), [(3, 2), (2, 3), (44, 16)])
 def test_resample_gradient(orig: int, new: int) -> None:
     waveform = noise(40, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: resample(x, orig, new), waveform)
@@ -442,7 +442,8 @@ def test_resample_keeps_float32_under_autocast() -> None:
 def test_bad_resampling(args: tuple, options: dict, quoted: str) -> None:
     with pytest.raises(ConfigError, match=quoted) as caught:
         resample(torch.zeros(10), *args, **options)
-    assert isinstance(caught.value, AudioXAIError) and isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, AudioXAIError)
+    assert isinstance(caught.value, ValueError)
 
 
 # --- mixing -------------------------------------------------------------------------------------------------------
@@ -472,9 +473,10 @@ def test_mix_with_silence_is_finite_and_so_is_its_gradient(silent: str) -> None:
     signal.requires_grad_()
     other.requires_grad_()
     mixed = mix_at_snr(signal, other, 0.0)
-    assert (mixed - signal).abs().max() <= (1e-7 if silent != "none" else 0.0)
+    assert (mixed - signal).abs().max() <= 1e-7
     mixed.sum().backward()
-    assert signal.grad.isfinite().all() and other.grad.isfinite().all()
+    assert signal.grad.isfinite().all()
+    assert other.grad.isfinite().all()
 
 
 # --- torchaudio: its arrays always, itself where it loads ---------------------------------------------------------
@@ -491,7 +493,7 @@ def mel_options(name: str) -> dict:
 @pytest.mark.parametrize("name", ["narrow", "wide"])
 def test_mel_filters_are_torchaudios(reference, name: str, scale: str, norm: str | None) -> None:
     # torchaudio computes in float32, whose last digit is 5e-4 Hz at 8 kHz in filters some 50 Hz wide.
-    close(melscale_fbanks(*BANKS[name], norm, scale), reference[f"fbanks/{name}/{scale}/{norm}"], 5e-5)
+    close(melscale_fbanks(*BANKS[name], norm, scale), reference[f"fbanks/{name}/{scale}/{norm}"], 1e-5)
 
 
 def test_spectrograms_are_torchaudios(reference) -> None:
@@ -513,8 +515,7 @@ def test_mel_spectrograms_are_torchaudios(reference, name: str) -> None:
 @pytest.mark.parametrize(("orig", "new"), RATES[:3])
 def test_resampling_is_torchaudios(reference, orig: int, new: int, method: str) -> None:
     clip = torch.from_numpy(oracles.synthetic_clip(0.05, orig))
-    # torchaudio computes its kernel in float32.
-    close(resample(clip, orig, new, **METHODS[method]), reference[f"resample/{orig}/{new}/{method}"], 1e-5)
+    close(resample(clip, orig, new, **METHODS[method]), reference[f"resample/{orig}/{new}/{method}"], 1e-6)
 
 
 def test_decibels_are_torchaudios(reference) -> None:
@@ -539,15 +540,18 @@ def test_installed_torchaudio_agrees(torchaudio) -> None:
     functional = torchaudio.functional
     for bank in BANKS.values():
         for scale in ("htk", "slaney"):
-            close(melscale_fbanks(*bank, "slaney", scale), functional.melscale_fbanks(*bank, "slaney", scale), 2e-4)
+            close(melscale_fbanks(*bank, "slaney", scale), functional.melscale_fbanks(*bank, "slaney", scale), 1e-5)
     clip = noise(2, 3000)
     for orig, new in RATES:
         for options in METHODS.values():
-            close(resample(clip, orig, new, **options), functional.resample(clip, orig, new, **options), 1e-5)
+            # In float32 torchaudio's kernel itself is off by some 2e-5.
+            close(resample(clip, orig, new, **options), functional.resample(clip, orig, new, **options), 1e-4)
+            theirs = functional.resample(clip.double(), orig, new, **options).float()
+            close(resample(clip, orig, new, **options), theirs, 1e-6)
     theirs = torchaudio.transforms.Spectrogram(512, 400, 100)(clip)
     close(magnitude(stft(clip, STFT(512, 400, 100, pad_mode="reflect"))) ** 2, theirs, 1e-6)
     mel = torchaudio.transforms.MelSpectrogram(16_000, 512, 400, 100, n_mels=30)(clip)
     bank = melscale_fbanks(257, 0.0, 8000.0, 30, 16_000)
-    close(torch.einsum("fm,bfn->bmn", bank, theirs), mel, 1e-4)
+    close(torch.einsum("fm,bfn->bmn", bank, theirs), mel, 1e-5)
     db = functional.amplitude_to_DB(mel[:, None], 10.0, 1e-10, 0.0, top_db=40.0)
     close(amplitude_to_db(mel[:, None], top_db=40.0), db, 1e-6)

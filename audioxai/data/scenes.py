@@ -11,6 +11,8 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +22,6 @@ from torch.utils.data import Dataset
 from audioxai.errors import ConfigError, nearest
 
 __all__ = ["EVENTS", "Scene", "SceneDataset", "make_event", "make_scene"]
-
-_MIN_SECONDS, _MIN_RATE = 0.25, 8000
 
 
 class _Sketch:
@@ -40,21 +40,18 @@ class _Sketch:
         samples = len(self.index)
         count = math.ceil(samples / (period * self.rate)) + 1
         late = torch.rand(count, generator=self.generator, dtype=torch.float64) * jitter
-        starts = ((torch.arange(count) + late) * period * self.rate).long()
-        starts[0] = 0
-        marks = torch.zeros(samples, dtype=torch.long)
-        marks[starts[starts < samples]] = 1
-        number = marks.cumsum(0) - 1
-        return (self.index - starts[number]).double() / self.rate, number
+        starts = ((torch.arange(count) + late) * period * self.rate).long().clamp(max=samples)
+        starts[0], starts[-1] = 0, samples
+        number = _apply(np.arange(count - 1).repeat, starts.diff())
+        start = _apply(starts[:-1].numpy().repeat, starts.diff())
+        return (self.index - start).double() / self.rate, number
 
     def noise(self, shape: Callable[[Tensor], Tensor]) -> Tensor:
         """Gaussian noise (n,) of unit energy whose amplitude spectrum is ``shape(Hz)``."""
-        samples = len(self.index)
-        length = 1 << (samples - 1).bit_length()  # a power of two, then cut: fast at any length
+        length = 1 << (len(self.index) - 1).bit_length()  # a power of two, then cut: fast at any length
         hz = torch.arange(length // 2 + 1) * (self.rate / length)
         spectrum = torch.randn(len(hz), generator=self.generator, dtype=torch.complex64) * shape(hz)
-        # NumPy's transform takes less than half the time of torch's here, and it is the main cost of a scene.
-        noise = torch.from_numpy(np.fft.irfft(spectrum.numpy(), length)[:samples]).float()
+        noise = _apply(np.fft.irfft, spectrum)[: len(self.index)].float()
         return noise / _rms(noise)
 
     def band(self, low: float, high: float) -> Tensor:
@@ -76,25 +73,30 @@ def _rms(waveform: Tensor) -> float:
     return math.sqrt(float(waveform.double().square().mean()))
 
 
+def _apply(function: Callable[..., Any], values: Tensor) -> Tensor:
+    """A function of NumPy, since on so short arrays torch may wait for its threads longer than it computes."""
+    return torch.from_numpy(function(values.numpy()))
+
+
 def _tone(cycles: Tensor) -> Tensor:
     """Sine of a phase in cycles; (n,) float64 to float32."""
-    return (cycles.frac() * (2 * math.pi)).float().sin()
+    return _apply(np.sin, (cycles.frac() * (2 * math.pi)).float())
 
 
 def _voice(cycles: Tensor, *weights: float) -> Tensor:
     """Harmonics 1, 2, ... of a phase in cycles, with the given weights; (n,) float32."""
-    return torch.stack([weight * _tone((k + 1) * cycles) for k, weight in enumerate(weights)]).sum(0)
+    return reduce(torch.add, [weight * _tone((k + 1) * cycles) for k, weight in enumerate(weights)])
 
 
 def _decay(age: Tensor, seconds: float, attack: float = 0.001) -> Tensor:
     """Exponential decay by a factor e in ``seconds`` after a linear ``attack``; (n,) float32."""
     since = age.float()
-    return (since / attack).clamp(max=1.0) * (-since / seconds).clamp(min=-30.0).exp()  # no slow denormals
+    return (since / attack).clamp(max=1.0) * _apply(np.exp, (-since / seconds).clamp(min=-30.0))  # no denormals
 
 
 def _hump(age: Tensor, seconds: float) -> Tensor:
     """Half a sine over ``seconds``, then silence; (n,) float32."""
-    return ((age / seconds).clamp(max=1.0).float() * math.pi).sin().clamp(min=0.0)
+    return _apply(np.sin, (age / seconds).clamp(max=1.0).float() * math.pi).clamp(min=0.0)
 
 
 def _siren(s: _Sketch) -> Tensor:  # a tone that wails up and down around 1 kHz
@@ -113,7 +115,7 @@ def _beeps(s: _Sketch) -> Tensor:  # a pure, steady tone around 2.2 kHz, on and 
 def _bark(s: _Sketch) -> Tensor:  # short, rough, falling harmonic bursts from 300 Hz up to 2 kHz, at uneven times
     hz, length = s.uniform(330, 460), s.uniform(0.12, 0.18)
     age, _ = s.pulses(s.uniform(0.3, 0.45), jitter=0.3)
-    cycles = hz * (age + 0.05 * (1 - (-age / 0.08).exp()))  # falls from 1.6 hz to hz
+    cycles = hz * (age + 0.05 * (1 - _apply(np.exp, -age / 0.08)))  # falls from 1.6 hz to hz
     return (_voice(cycles, 0.5, 1.0, 0.9, 0.5) + 0.3 * s.band(700, 1800)) * _hump(age, length)
 
 
@@ -153,8 +155,7 @@ def _bell(s: _Sketch) -> Tensor:  # struck metal: up to three inharmonic partial
     hz, ring = s.uniform(620, 800), s.uniform(0.35, 0.6)
     age, _ = s.pulses(s.uniform(0.6, 0.9))
     parts = ((1.0, 1.0, 1.0), (2.76, 0.9, 0.7), (5.4, 0.5, 0.45))  # a free bar's ratios; weight, share of the ring
-    rings = [w * _tone(r * hz * age) * _decay(age, d * ring) for r, w, d in parts if r * hz < s.top]
-    return torch.stack(rings).sum(0)
+    return reduce(torch.add, [w * _tone(r * hz * age) * _decay(age, d * ring) for r, w, d in parts if r * hz < s.top])
 
 
 def _engine(s: _Sketch) -> Tensor:  # rough noise below 1 kHz that throbs 20 to 32 times a second
@@ -246,20 +247,21 @@ def make_scene(
 
 
 def _compose(classes: tuple[int, ...], seconds: float, rate: int, snr: float, generator: torch.Generator) -> Scene:
-    sounds = [make_event(EVENTS[c], seconds=seconds, sample_rate=rate, generator=generator) for c in classes]
-    stems = torch.stack(sounds)
+    parts = [make_event(EVENTS[c], seconds=seconds, sample_rate=rate, generator=generator) for c in classes]
     levels = [_uniform(-1.5, 1.5, generator) if len(classes) > 1 else 0.0 for _ in classes]  # dB
-    for stem, level in zip(stems, levels, strict=True):
-        stem *= 10 ** (level / 20) / _rms(stem)
+    for part, level in zip(parts, levels, strict=True):
+        part *= 10 ** (level / 20) / _rms(part)
     energy = sum(10 ** (level / 10) for level in levels) / len(levels)
     tilt = _uniform(0.0, 0.5, generator)
-    background = _Sketch(stems.shape[1], rate, generator).noise(lambda hz: (hz > 40) * hz.clamp(min=40.0) ** -tilt)
-    background *= math.sqrt(energy) * 10 ** (-snr / 20)
-    # Parts are scaled first and summed after, so that the sum holds to the bit.
-    scale = _to_level(stems.sum(0) + background, generator)
-    stems *= scale
-    background *= scale
-    return Scene(stems.sum(0) + background, stems, background, classes, rate)
+    sketch = _Sketch(len(parts[0]), rate, generator)
+    background = sketch.noise(lambda hz: _apply(lambda f: (f > 40) * np.maximum(f, 40) ** -tilt, hz))
+    parts.append(background * (math.sqrt(energy) * 10 ** (-snr / 20)))
+    scale = _to_level(reduce(torch.add, parts), generator)
+    *events, background = (part * scale for part in parts)
+    stems = torch.stack(events)
+    # Summed after the scaling and just as a user would, so that it holds to the bit; two have but one order.
+    mixture = stems.sum(0) if len(events) > 2 else reduce(torch.add, events)
+    return Scene(mixture + background, stems, background, classes, rate)
 
 
 class SceneDataset(Dataset[tuple[Tensor, "int | Tensor"]]):
@@ -303,9 +305,7 @@ class SceneDataset(Dataset[tuple[Tensor, "int | Tensor"]]):
         scene = self.scene(index)
         if self.events == 1:
             return scene.waveform, scene.classes[0]
-        present = torch.zeros(len(EVENTS), dtype=torch.bool)
-        present[list(scene.classes)] = True
-        return scene.waveform, present
+        return scene.waveform, torch.tensor([k in scene.classes for k in range(len(EVENTS))])
 
     def scene(self, index: int) -> Scene:
         """Scene number ``index`` with its stems; its waveform is that of the item."""
@@ -325,10 +325,10 @@ def _scramble(number: int) -> int:
 
 
 def _samples(seconds: float, sample_rate: int) -> int:
-    if not _MIN_SECONDS <= seconds < math.inf:
-        raise ConfigError(f"seconds={seconds!r} is out of range; a clip needs at least {_MIN_SECONDS} seconds")
-    if _whole(sample_rate, "sample_rate") < _MIN_RATE:
-        raise ConfigError(f"sample_rate={sample_rate!r} is too low for the events; use at least {_MIN_RATE} Hz")
+    if not 0.25 <= seconds < math.inf:
+        raise ConfigError(f"seconds={seconds!r} is out of range; a clip needs at least 0.25 seconds")
+    if _whole(sample_rate, "sample_rate") < 8000:
+        raise ConfigError(f"sample_rate={sample_rate!r} is too low for the events; use at least 8000 Hz")
     return round(seconds * sample_rate)
 
 

@@ -6,9 +6,9 @@ Targets, spaces, batching, sound and the caller's network as it was are inherite
 
 from __future__ import annotations
 
+import os
 import zlib
-from abc import ABC
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
@@ -49,7 +49,8 @@ class Score:
         size = self._explainer.max_batch
         if torch.is_grad_enabled() or len(values) <= size:
             return self._forward(values, rows)
-        return torch.cat([self._forward(v, r) for v, r in zip(values.split(size), rows.split(size), strict=True)])
+        parts = [slice(start, start + size) for start in range(0, len(values), size)]
+        return torch.cat([self._forward(values[part], rows[part]) for part in parts])
 
     def _forward(self, values: Tensor, rows: Tensor) -> Tensor:
         logits = self._explainer.space.predict(values, self.analysis.rows(rows))
@@ -78,7 +79,7 @@ class Solution:
     attribution: Tensor | None = None
 
 
-class Explainer(ABC):
+class Explainer:
     """Base of all explainers.
 
     Args:
@@ -131,7 +132,7 @@ class Explainer(ABC):
     # What a method may override -----------------------------------------------------------------------------------
 
     def _attribute(self, values: Tensor, score: Score) -> Tensor:
-        """Signed attribution (B, ...) of ``score`` to ``values`` (B, ...): the extension point of training-free methods."""
+        """Signed attribution (B, ...) of ``score`` to ``values`` (B, ...): what a training-free method writes."""
         raise NotImplementedError(f"{type(self).__name__} must write _attribute or _solve")
 
     def _solve(self, analysis: Analysis, target: Target) -> Solution:
@@ -161,7 +162,7 @@ class Explainer(ABC):
         Args:
             waveform: (T,), (B, T) or (B, 1, T) floats in [-1, 1], or the path of an audio file.
             target: what to explain, see :mod:`audioxai.targets`; default the predicted class of each clip.
-            sample_rate: rate of a tensor in Hz if it is not the classifier's; it is then resampled. A file knows its own.
+            sample_rate: rate of a tensor in Hz if it is not the classifier's; it is then resampled.
             names: one name per clip, for pictures and pages; default the file's name.
 
         Returns:
@@ -171,8 +172,8 @@ class Explainer(ABC):
             InputError, AudioFileError, TargetError, ClassifierError: see these; each names the fix.
         """
         clips = as_waveform(waveform, self.classifier.sample_rate, sample_rate).to(self.classifier.device)
-        if names is None and not isinstance(waveform, Tensor) and hasattr(waveform, "__fspath__") or isinstance(waveform, str):
-            names = [str(waveform).replace("\\", "/").rsplit("/", 1)[-1]]
+        if names is None and isinstance(waveform, str | os.PathLike):
+            names = [os.path.basename(waveform)]
         if names is not None and len(names) != len(clips):
             raise InputError(f"{len(names)} names were given for {len(clips)} clip(s)")
         parsed = parse_target(target, len(clips), self.classifier.labels)
@@ -185,7 +186,9 @@ class Explainer(ABC):
                 analysis = self.space.analyse(clips[part])
                 solution = self._solve(analysis, parsed.rows(part))
                 if not torch.isfinite(solution.logits).all():
-                    raise ClassifierError("the network returned NaN or infinite logits; check its weights and input range")
+                    raise ClassifierError(
+                        "the network returned NaN or infinite logits; check its weights and input range"
+                    )
                 with torch.no_grad():
                     sounds.append(self.space.resynthesise(solution.mask * analysis.values, analysis))
                 solutions.append(solution)
@@ -211,9 +214,14 @@ class Explainer(ABC):
 
     @contextmanager
     def _untouched(self) -> Iterator[None]:
-        """The caller's network and random state as they were, after an exception too."""
+        """The caller's network and random state as they were, after an exception too; gradients on, whoever calls."""
         device = self.classifier.device
-        with self.classifier.frozen(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            self.classifier.frozen(),
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        ):
             yield
 
     def _generators(self, waveform: Tensor) -> list[torch.Generator]:
@@ -275,6 +283,3 @@ def _join(targets: list[Target]) -> Target:
         return torch.cat(values) if isinstance(values[0], Tensor) else values[0]
 
     return Target(**{f.name: cat(f.name) for f in fields(Target)})
-
-
-ScoreFunction = Callable[[Tensor], Tensor]

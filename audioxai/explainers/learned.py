@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from audioxai.audio import write_whole
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import ConfigError, InputError, NotFittedError, OutputError
 from audioxai.explainers.base import Explainer, Solution
+from audioxai.files import write_bytes
 from audioxai.inputs import read_batch
 from audioxai.spaces import Analysis, Space
 from audioxai.targets import Target
@@ -101,8 +101,8 @@ class LearnedExplainer(Explainer):
         """Learn the decoder from clips; labels are ignored, since the classifier's own predictions are explained.
 
         Args:
-            loader: re-iterable batches at the classifier's rate: tensors (B, T), (waveform, ...) tuples, or dicts with
-                a ``"waveform"``.
+            loader: re-iterable batches at the classifier's rate: tensors (B, T), (waveform, ...) tuples, or dicts
+                with a ``"waveform"``.
             val_loader: batches whose loss drives early stopping, see ``patience``.
             epochs: passes over the loader.
             **training: the other options of :class:`audioxai.training.TrainingOptions`: ``lr``, ``precision``,
@@ -132,9 +132,7 @@ class LearnedExplainer(Explainer):
             torch.manual_seed(options.seed)
             self.decoder_ = self._build().to(device)
             try:
-                self.history_ = train(
-                    self.decoder_, step, loader, options, val_loader=val_loader, name=f"{self.name}"
-                )
+                self.history_ = train(self.decoder_, step, loader, options, val_loader=val_loader, name=f"{self.name}")
             except BaseException:
                 self.decoder_ = before
                 raise
@@ -172,14 +170,19 @@ class LearnedExplainer(Explainer):
             "classifier": self.classifier.fingerprint(),
             "history": self.history_,
         }
-        write_whole(folder / _WEIGHTS, lambda file: file.write(weights) and None)  # type: ignore[arg-type, misc]
+        write_bytes(folder / _WEIGHTS, weights)
         text = json.dumps(config, indent=2).encode()
-        write_whole(folder / _CONFIG, lambda file: file.write(text) and None)  # type: ignore[arg-type, misc]
+        write_bytes(folder / _CONFIG, text)
         return folder
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | os.PathLike[str], *, classifier: AudioClassifier, space: str | Space | None = None, **base: Any
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        classifier: AudioClassifier,
+        space: str | Space | None = None,
+        **base: Any,
     ) -> Self:
         """Load a decoder for the classifier that it was fitted on.
 
@@ -220,6 +223,3 @@ class LearnedExplainer(Explainer):
         explainer.decoder_.to(classifier.device).eval().requires_grad_(False)
         explainer.history_ = config["history"]
         return explainer
-
-
-StepFunction = Callable[[Any], dict[str, Tensor]]

@@ -86,7 +86,9 @@ class LMAC(LearnedExplainer):
 
     def _mask(self, analysis: Analysis, target: Target) -> tuple[Tensor, Tensor, Target]:
         if not self.evidence and not target.predicted:
-            raise TargetError("this LMAC was built with evidence=False and explains the predicted class only: target=None")
+            raise TargetError(
+                "this LMAC was built with evidence=False and explains the predicted class only: target=None"
+            )
         with torch.no_grad():
             features = self.space.features(analysis.values, analysis)
         logits, maps, evidence, target = self._read(features, target)
@@ -120,7 +122,9 @@ class LMAC(LearnedExplainer):
         both = torch.cat([mask * analysis.values, (1 - mask) * analysis.values])
         classes = target.classes
         assert classes is not None
-        log_p = target_log_probability(space.predict(both, analysis.repeat(2)), classes.repeat(2), classifier.multilabel)
+        log_p = target_log_probability(
+            space.predict(both, analysis.repeat(2)), classes.repeat(2), classifier.multilabel
+        )
         kept, removed = log_p.chunk(2)
         losses = {
             "in": mask_in(kept).mean(),
@@ -131,7 +135,7 @@ class LMAC(LearnedExplainer):
         if self.mixing and self.lambda_g:
             with torch.no_grad():
                 power = [space.analyse(part).values.square() for part in (stem, other)]
-            kept_stem, kept_other = stem_guidance(mask, *power)
+            kept_stem, kept_other = stem_guidance(mask, power[0], power[1])
             mixed = (other.abs().amax(1) > 0).float()
             losses["guide"] = (mixed * (kept_other + 1 - kept_stem)).mean()
             loss = loss + self.lambda_g * losses["guide"]

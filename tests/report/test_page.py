@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import io
 import math
@@ -69,6 +70,27 @@ def make(samples: int = RATE * SECONDS) -> Fake:
     return Fake(noise, 0.75 * noise, 0.25 * noise, mask, scores)
 
 
+@pytest.fixture(autouse=True)
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawing, most of the time of a page; only ``hostile_page`` is made before this takes effect."""
+    monkeypatch.setattr("audioxai.report.page.overlay_png", lambda *_, **__: b"")
+
+
+@functools.cache
+def rendered() -> str:
+    """The page of one plain fake, for the tests that only read it."""
+    return render([make()])
+
+
+@pytest.fixture(scope="module")
+def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of three clips, with hostile and with very long names."""
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    one = replace(make(), names=[HOSTILE, "b.wav"], method=HOSTILE, labels=(HOSTILE,) * 7, target_names=[HOSTILE] * 2)
+    write_page([one, replace(make(), names=["c" * 200], target_names=["word_" * 20])], path, title=HOSTILE)
+    return path
+
+
 class Page(HTMLParser):
     """Tags with their attributes, text by the tag that holds it, and table rows."""
 
@@ -108,7 +130,7 @@ def data_of(address: str, kind: str) -> bytes:
 
 
 def test_structure() -> None:
-    explained: Explained = make()
+    explained: Explained = make(samples=RATE)
     page = Page(render([explained, explained], title="Two runs"))
     assert page.text["title"] == page.text["h1"] == ["Two runs"]
     assert len(page.all("article")) == 4 and len(page.all("audio")) == 12 and len(page.all("img")) == 4
@@ -123,7 +145,7 @@ def test_structure() -> None:
 
 
 def test_nothing_is_fetched_and_only_our_script_may_run() -> None:
-    text = render([make()])
+    text = rendered()
     page = Page(text)
     for _, attributes in page.tags:
         for name in ("src", "srcset", "href"):
@@ -139,7 +161,7 @@ def test_nothing_is_fetched_and_only_our_script_may_run() -> None:
 
 
 def test_hostile_names_are_text() -> None:
-    plain = Page(render([make()]))
+    plain = Page(rendered())
     explained = replace(make(), names=[HOSTILE, HOSTILE], target_names=[HOSTILE, HOSTILE], method=HOSTILE)
     page = Page(render([replace(explained, labels=(HOSTILE,) * 7)], title=HOSTILE))
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
@@ -151,7 +173,7 @@ def test_hostile_names_are_text() -> None:
 
 def test_sounds_are_the_waveforms() -> None:
     explained = make()
-    players = Page(render([explained])).all("audio")
+    players = Page(rendered()).all("audio")
     sounds = [wave[i] for i in (0, 1) for wave in (explained.input, explained.waveform, explained.removed)]
     for player, wave in zip(players, sounds, strict=True):
         samples, rate = soundfile.read(io.BytesIO(data_of(player["src"], "audio/wav")), dtype="float32")
@@ -173,17 +195,19 @@ def test_loud_sounds_are_turned_down_together() -> None:
     loud, kept = (soundfile.read(io.BytesIO(data_of(a["src"], "audio/wav")))[0] for a in Page(text).all("audio")[:2])
     assert abs(kept).max() == pytest.approx(1, abs=1e-3)
     assert abs(loud).max() == pytest.approx(float(explained.input[0].abs().max()) / 2, abs=1e-3)
-    assert "quieter" not in render([make()])
+    assert "quieter" not in rendered()
 
 
-def test_pictures() -> None:
-    page = Page(render([make()]))
-    for address in [img["src"] for img in page.all("img")] + [s["srcset"] for s in page.all("source")]:
+def test_pictures(hostile_page: Path) -> None:
+    page = Page(hostile_page.read_text(encoding="utf-8"))
+    addresses = [img["src"] for img in page.all("img")] + [source["srcset"] for source in page.all("source")]
+    assert len(addresses) == 6
+    for address in addresses:
         assert data_of(address, "image/png").startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def test_scores() -> None:
-    page = Page(render([make()]))
+    page = Page(rendered())
     rows = [" ".join(row.split()) for row in page.rows]
     assert rows[1].endswith("owl <0.001 0.030 0.143") and rows[2].endswith("dog 0.400 <0.001 0.143")
     first, second = rows[4:10], rows[11:16]
@@ -250,14 +274,11 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any, tmp_path: Path) -> Any:
-    """Three clips, hostile names among them, opened at 1200 pixels; all logs are empty."""
-    path = tmp_path / "page.html"
-    one = replace(make(), names=[HOSTILE, "b.wav"], method=HOSTILE, labels=(HOSTILE,) * 7, target_names=[HOSTILE] * 2)
-    write_page([one, replace(make(), names=["c" * 200], target_names=["word_" * 20])], path, title=HOSTILE)
+def page(browser: Any, hostile_page: Path) -> Any:
+    """The browser with that page freshly opened at 1200 pixels."""
     resize(browser, 1200)
     browser.get_log("performance")
-    browser.get(path.as_uri())
+    browser.get(hostile_page.as_uri())
     return browser
 
 
@@ -315,8 +336,9 @@ def test_keys_play_one_sound_at_a_time(page: Any) -> None:
     wait(lambda: sounding(page) == [], "pausing")
     press(page, "2")
     wait(lambda: 0.1 < moment(page, 4) < 2, "playing the explanation of the second clip, which played last")
+    wait(lambda: moment(page, 4) > 1, "playing on")
     press(page, "2")
-    assert moment(page, 4) < 0.1 or sounding(page) == [4]
+    assert moment(page, 4) < 1 and sounding(page) == [4]
     press(page, " ")
     assert sounding(page) == []
 
@@ -342,9 +364,26 @@ def test_keys_move_between_clips(page: Any) -> None:
     assert seen == [[f"clip-{i}"] * 2 for i in (1, 2, 3, 3, 2, 3)]
     width = page.execute_script("return parseFloat(getComputedStyle(document.activeElement).outlineWidth)")
     assert width >= 2
-    page.execute_script("scrollTo(0, 0)")
+    page.execute_script("document.getElementById('clip-1').scrollIntoView()")
     press(page, "3")
     wait(lambda: sounding(page) == [2], "playing the clip that is in the window")
+
+
+def test_links_lead_to_clips_inside_a_notebook_too(browser: Any, hostile_page: Path, tmp_path: Path) -> None:
+    inside = hostile_page.read_text(encoding="utf-8").replace("&", "&amp;").replace('"', "&quot;")
+    path = tmp_path / "notebook.html"
+    path.write_text(f'<iframe srcdoc="{inside}" width="900" height="600"></iframe>', encoding="utf-8")
+    for place, frame in ((hostile_page, False), (path, True)):
+        browser.get(place.as_uri())
+        if frame:
+            browser.switch_to.frame(0)
+        browser.execute_script("document.querySelectorAll('nav a')[2].click()")
+        assert browser.execute_script("return document.activeElement.id") == "clip-3"
+        assert abs(browser.execute_script("return document.activeElement.getBoundingClientRect().top")) < 400
+        press(browser, "1")
+        wait(lambda: sounding(browser) == [6], "playing the clip that was linked")
+    assert browser.get_log("browser") == []
+    browser.switch_to.default_content()
 
 
 def test_a_phone_needs_no_sideways_scrolling(page: Any) -> None:

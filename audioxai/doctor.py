@@ -1,0 +1,90 @@
+"""What is installed, what of it works, and how to mend the rest: the audio stack breaks in known ways."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Finding", "examine"]
+
+_REQUIRED = (
+    "torch", "numpy", "scipy", "soundfile", "captum", "shap", "matplotlib", "safetensors", "accelerate", "torchmetrics",
+    "tqdm", "typer", "jinja2",
+)  # fmt: skip
+_OPTIONAL = ("torchaudio", "torchvision", "torchcodec", "transformers", "speechbrain")
+
+_REMEDIES = {
+    "torchaudio": "torchaudio must match torch: 2.11.0 loads neither beside CPU-only torch nor beside torch 2.15. "
+    "audioxai does not need it; while broken it also disables transformers' audio models: pip uninstall torchaudio",
+    "torchvision": "torchvision must match torch; while broken it can disable torchmetrics: pip uninstall torchvision",
+    "torchcodec": "torchcodec needs FFmpeg; audioxai does not need it: pip uninstall torchcodec",
+    "transformers": "if a broken torchaudio is named above, mend or remove that first; else reinstall transformers",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis: what, whether it works, what was seen, and what to do if it does not."""
+
+    name: str
+    ok: bool
+    seen: str
+    remedy: str = ""
+    required: bool = True
+
+
+def examine() -> Iterator[Finding]:
+    """Import each package in a process of its own and read back a file in each format."""
+    yield Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}")
+    for name in (*_REQUIRED, *_OPTIONAL):
+        yield _package(name, required=name in _REQUIRED)
+    yield from _formats()
+    yield _accelerator()
+
+
+def _package(name: str, *, required: bool) -> Finding:
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, not required, "not installed", f"pip install {name}" if required else "", required)
+    # The audio models of transformers are where a broken torchaudio shows.
+    code = "from transformers import ClapModel" if name == "transformers" else f"import {name}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return Finding(name, True, version, required=required)
+    last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
+    remedy = _REMEDIES.get(name, f"pip install --force-reinstall {name}")
+    return Finding(name, False, f"{version}, does not load: {last[:200]}", remedy, required)
+
+
+def _formats() -> Iterator[Finding]:
+    import numpy as np
+    import soundfile
+
+    tone = 0.5 * np.sin(np.arange(16000) * 0.17)
+    library = soundfile.__libsndfile_version__
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("wav", "flac", "ogg", "mp3"):
+            file = Path(folder) / f"tone.{kind}"
+            try:
+                soundfile.write(file, tone, 16000)
+                samples, _ = soundfile.read(file)
+                error = float(np.abs(samples[2000:14000] - tone[2000:14000]).max())
+                yield Finding(f"{kind} files", error < 0.05, f"libsndfile {library}, error {error:.1e}")
+            except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as problem:
+                remedy = "pip install --upgrade soundfile: its wheels bring a libsndfile that knows every format"
+                yield Finding(f"{kind} files", False, f"libsndfile {library}: {problem}", remedy)
+
+
+def _accelerator() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("accelerator", True, torch.cuda.get_device_name(0), required=False)
+    return Finding("accelerator", True, f"none; {torch.get_num_threads()} CPU threads", required=False)

@@ -1,0 +1,143 @@
+"""The maths of the metrics: per-clip tensors in, one value per clip out.
+
+Notation: p probabilities (B, K) of the clip, o of what the mask keeps, m of what it removes, c the target class of
+each clip, by default argmax p with the first index on ties. Source: L-MAC (ICML 2024) section 5, and Chang et al. and
+Zhang et al. cited there. Percentages run from 0 to 100.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from audioxai.errors import InputError
+
+__all__ = [
+    "average_drop",
+    "average_gain",
+    "average_increase",
+    "complexity",
+    "faithfulness",
+    "input_fidelity",
+    "interference_gain",
+    "mask_mean",
+    "sparseness",
+]
+
+_SLACK = 1e-4
+
+
+def average_increase(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
+    """AI, higher is better: 100 where o_c > p_c, else 0. (B, K), (B, K) to (B,)."""
+    p, o = _of_target(target, probs, probs_kept)
+    increased: Tensor = (o > p).to(p)
+    return 100.0 * increased
+
+
+def average_drop(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
+    """AD, lower is better: 100 max(0, p_c - o_c) / p_c; 0 where p_c is 0. (B, K), (B, K) to (B,)."""
+    p, o = _of_target(target, probs, probs_kept)
+    return 100.0 * (p - o).clamp(min=0) / torch.where(p > 0, p, torch.ones_like(p))
+
+
+def average_gain(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
+    """AG, higher is better: 100 max(0, o_c - p_c) / (1 - p_c); 0 where p_c is 1. (B, K), (B, K) to (B,)."""
+    p, o = _of_target(target, probs, probs_kept)
+    return 100.0 * (o - p).clamp(min=0) / torch.where(p < 1, 1 - p, torch.ones_like(p))
+
+
+def faithfulness(probs: Tensor, probs_removed: Tensor, target: Tensor | None = None) -> Tensor:
+    """FF, higher is better: p_c - m_c, how far the class falls without the explained part. (B, K), (B, K) to (B,)."""
+    p, m = _of_target(target, probs, probs_removed)
+    return p - m
+
+
+def input_fidelity(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
+    """Fid-In, higher is better: 1 where argmax o = c, first index on ties. (B, K), (B, K) to (B,)."""
+    _check(probs, probs_kept)
+    classes = probs.argmax(1) if target is None else target
+    return (probs_kept.argmax(1) == classes).to(probs)
+
+
+def sparseness(mask: Tensor) -> Tensor:
+    """SPS, higher is sparser: the Gini index of the mask, in [0, 1 - 1/n].
+
+    A constant mask has 0, an empty one has no index: NaN. (B, ...) non-negative to (B,).
+    """
+    values = _cells(mask).sort(1).values
+    n = values.shape[1]
+    rank = torch.arange(1, n + 1, device=values.device, dtype=values.dtype)
+    return ((2 * rank - n - 1) * values).sum(1) / (n * values.sum(1))
+
+
+def complexity(mask: Tensor, *, relative: bool = False) -> Tensor:
+    """COMP, lower is simpler: the entropy of the mask as a distribution over its n cells, in nats, in [0, ln n].
+
+    ``relative=True`` divides by ln n, so that grids of different size compare. An empty mask gives NaN.
+    (B, ...) non-negative to (B,).
+    """
+    values = _cells(mask)
+    share = values / values.sum(1, keepdim=True)
+    entropy = torch.special.entr(share).sum(1)
+    return entropy / torch.log(torch.tensor(float(values.shape[1]))).to(entropy) if relative else entropy
+
+
+def mask_mean(mask: Tensor) -> Tensor:
+    """MM, no direction: the mean of the mask. (B, ...) to (B,)."""
+    return mask.flatten(1).mean(1)
+
+
+def interference_gain(mask: Tensor, stem: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """What a mask does to the known parts of a mixture, applied to them one by one.
+
+    Args:
+        mask: (B, F, N) in [0, 1].
+        stem: (B, F, N) magnitude of the explained part.
+        other: (B, F, N) magnitude of everything else.
+
+    Returns:
+        The gain in signal-to-interference ratio over the mixture's own, in dB, and the kept share of the stem's energy,
+        both (B,).
+    """
+    if mask.shape != stem.shape or mask.shape != other.shape:
+        raise InputError(
+            f"mask {tuple(mask.shape)} and parts {tuple(stem.shape)}, {tuple(other.shape)} differ in shape"
+        )
+    kept = [(mask * part).square().flatten(1).sum(1) for part in (stem, other)]
+    whole = [part.square().flatten(1).sum(1) for part in (stem, other)]
+    floor = 1e-12
+    share = [k / w.clamp(min=floor) for k, w in zip(kept, whole, strict=True)]
+    return 10 * torch.log10(share[0].clamp(min=floor) / share[1].clamp(min=floor)), share[0]
+
+
+def _of_target(target: Tensor | None, *probs: Tensor) -> list[Tensor]:
+    """The target class's probability in each tensor, (B,)."""
+    _check(*probs)
+    classes = probs[0].argmax(1) if target is None else target
+    if classes.shape != probs[0].shape[:1] or classes.is_floating_point():
+        raise InputError(
+            f"target must hold {len(probs[0])} integer classes; got {tuple(classes.shape)}, {classes.dtype}"
+        )
+    if ((classes < 0) | (classes >= probs[0].shape[1])).any():
+        raise InputError(f"a target class lies outside 0 to {probs[0].shape[1] - 1}")
+    return [p.gather(1, classes[:, None])[:, 0] for p in probs]
+
+
+def _check(*probs: Tensor) -> None:
+    for p in probs:
+        if p.ndim != 2 or p.shape != probs[0].shape:
+            raise InputError(f"probabilities are (B, K) and alike; got {[tuple(q.shape) for q in probs]}")
+        if not ((p >= -_SLACK) & (p <= 1 + _SLACK)).all():
+            raise InputError(
+                f"probabilities lie in [0, 1]; got {float(p.min()):.3g} to {float(p.max()):.3g}. "
+                "If these are logits, pass classifier.probabilities(logits)"
+            )
+
+
+def _cells(mask: Tensor) -> Tensor:
+    values = mask.flatten(1).double()
+    if (values < 0).any():
+        raise InputError(
+            f"a mask has no negative values; got {float(values.min()):.3g}. Normalise the attribution first"
+        )
+    return values

@@ -1,0 +1,99 @@
+"""Save and load the reference classifiers: safetensors and JSON, never pickle.
+
+A network of your own is rebuilt by your own code; only its explainer is saved (``explainer.save_pretrained``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from audioxai.classifier import AudioClassifier
+from audioxai.dsp import STFT
+from audioxai.errors import ConfigError, OutputError
+from audioxai.files import write_bytes
+from audioxai.frontends import LogMel, LogSTFT, SpectralFrontend
+from audioxai.nn import CNN14, CompactCNN, WaveformCNN
+
+__all__ = ["load_classifier", "save_classifier"]
+
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {"CNN14": CNN14, "CompactCNN": CompactCNN, "WaveformCNN": WaveformCNN}
+_FRONTENDS: dict[str, Callable[..., SpectralFrontend]] = {"LogMel": LogMel, "LogSTFT": LogSTFT}
+_WEIGHTS, _CONFIG = "classifier.safetensors", "classifier.json"
+
+
+def save_classifier(classifier: AudioClassifier, folder: str | os.PathLike[str]) -> Path:
+    """Write a reference network with its front end and labels.
+
+    Raises:
+        ConfigError: the network or front end is not one of the toolkit's own, or was built with other sizes.
+    """
+    from safetensors.torch import save
+
+    network, frontend = type(classifier.network).__name__, classifier.frontend
+    if network not in _NETWORKS or not isinstance(frontend, SpectralFrontend | None):
+        raise ConfigError(
+            f"only {', '.join(_NETWORKS)} behind LogMel or LogSTFT can be saved; got {network} behind "
+            f"{type(frontend).__name__}. Keep your own network in your own code"
+        )
+    if classifier.labels is None:
+        raise ConfigError("a classifier is saved with its labels; pass labels=[...] to AudioClassifier")
+    config = {
+        "network": network,
+        "frontend": None if frontend is None else frontend.config(),
+        "sample_rate": classifier.sample_rate,
+        "labels": list(classifier.labels),
+        "multilabel": classifier.multilabel,
+    }
+    state = classifier.network.state_dict()
+    try:  # a network of other widths would not load again: say so now
+        _build(config).load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigError(f"this {network} was built with sizes of its own, which are not saved: {error}") from error
+    weights = save({k: v.detach().cpu().contiguous() for k, v in state.items()})
+    folder, text = Path(folder), json.dumps(config, indent=2).encode()
+    write_bytes(folder / _WEIGHTS, weights)
+    write_bytes(folder / _CONFIG, text)
+    return folder
+
+
+def load_classifier(folder: str | os.PathLike[str]) -> AudioClassifier:
+    """Load what :func:`save_classifier` wrote, in evaluation mode.
+
+    Raises:
+        OutputError: nothing is saved there, or it cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / _CONFIG).read_text())
+        network = _build(config)
+        network.load_state_dict(load((folder / _WEIGHTS).read_bytes()))
+        frontend = None if config["frontend"] is None else _frontend(config["frontend"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise OutputError(f"no saved classifier can be read in {str(folder)!r}: {error}") from error
+    classifier = AudioClassifier(
+        network,
+        sample_rate=config["sample_rate"],
+        frontend=frontend,
+        labels=config["labels"],
+        multilabel=config["multilabel"],
+    )
+    return classifier.eval()
+
+
+def _build(config: dict[str, Any]) -> nn.Module:
+    mel = {"n_mels": config["frontend"]["n_mels"]} if config["network"] != "WaveformCNN" else {}
+    return _NETWORKS[config["network"]](len(config["labels"]), **mel)
+
+
+def _frontend(config: dict[str, Any]) -> SpectralFrontend:
+    options = dict(config)
+    return _FRONTENDS[options.pop("type")](**{**options, "stft": STFT(**options["stft"])})

@@ -1,0 +1,94 @@
+"""Small networks of every kind that the tests explain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+import audioxai as ax
+from audioxai.nn import CompactCNN, WaveformCNN
+
+RATE = 8000
+LABELS = ("dog", "rain", "siren", "bell")
+
+
+class Tokens(nn.Module):
+    """A transformer over frames of a log-mel: latents are tokens (B, L, D)."""
+
+    def __init__(self, n_classes: int = 4, n_mels: int = 32, width: int = 16) -> None:
+        super().__init__()
+        self.embed = nn.Linear(n_mels, width)
+        self.layer = nn.TransformerEncoderLayer(width, 2, 32, dropout=0.1, batch_first=True, norm_first=True)
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, n_classes)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        return self.head(self.norm(self.layer(self.embed(log_mel))).mean(1))
+
+
+class BandEnergy(nn.Module):
+    """Class k's logit is the mean log energy of the k-th quarter of the STFT rows: the right mask is that band."""
+
+    def __init__(self, n_classes: int = 4, gain: float = 20.0) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool1d(n_classes)
+        self.gain = gain
+
+    def forward(self, log_stft: Tensor) -> Tensor:
+        return self.gain * self.pool(log_stft.mean(1)[:, None])[:, 0]
+
+
+def log_mel_cnn(multilabel: bool = False) -> ax.AudioClassifier:
+    torch.manual_seed(0)
+    network = CompactCNN(4, n_mels=32, widths=(8, 16, 16, 16))
+    _awaken(network)
+    frontend = ax.LogMel(RATE, 32)
+    return ax.AudioClassifier(network, sample_rate=RATE, frontend=frontend, labels=LABELS, multilabel=multilabel).eval()
+
+
+def waveform_cnn() -> ax.AudioClassifier:
+    torch.manual_seed(0)
+    network = WaveformCNN(4, widths=(8, 12, 16), strides=(16, 4, 4))
+    _awaken(network)
+    return ax.AudioClassifier(network, sample_rate=RATE, labels=LABELS).eval()
+
+
+def token_network() -> ax.AudioClassifier:
+    torch.manual_seed(0)
+    return ax.AudioClassifier(Tokens(), sample_rate=RATE, frontend=ax.LogMel(RATE, 32), labels=LABELS).eval()
+
+
+def sequential() -> ax.AudioClassifier:
+    """Another library's hands: a plain Sequential on (B, 1, M, N)."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(8, 8, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+    return ax.AudioClassifier(network, sample_rate=RATE, frontend=ax.LogMel(RATE, 32, layout="B1MN"), labels=LABELS)
+
+
+def _awaken(network: nn.Module) -> None:
+    """Batch statistics other than 0 and 1, so that evaluation and training mode differ."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+
+
+NETWORKS = {
+    "log-mel CNN": log_mel_cnn,
+    "waveform CNN": waveform_cnn,
+    "tokens": token_network,
+    "multi-label": lambda: log_mel_cnn(multilabel=True),
+    "sequential": sequential,
+}
+
+
+def clips(count: int = 3, samples: int = 6000, seed: int = 0) -> Tensor:
+    return 0.1 * torch.randn(count, samples, generator=torch.Generator().manual_seed(seed))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -83,7 +84,11 @@ class STFT:
         return asdict(self)
 
 
-_WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window, "rect": torch.ones}
+_WINDOWS: dict[str, Callable[..., Tensor]] = {
+    "hann": torch.hann_window,
+    "hamming": torch.hamming_window,
+    "rect": torch.ones,
+}
 
 
 @functools.lru_cache(maxsize=32)
@@ -347,5 +352,5 @@ def mix_at_snr(signal: Tensor, noise: Tensor, snr: float | Tensor, eps: float = 
     ratio = torch.as_tensor(snr, dtype=signal.dtype, device=signal.device)[..., None]
     norm_signal = signal.norm(dim=-1, keepdim=True).clamp(min=eps)
     norm_noise = noise.norm(dim=-1, keepdim=True).clamp(min=eps)
-    gain: Tensor = 10 ** (-ratio / 20)
-    return signal + noise * (norm_signal / norm_noise) * gain
+    mixture: Tensor = signal + noise * (norm_signal / norm_noise) * 10 ** (-ratio / 20)
+    return mixture

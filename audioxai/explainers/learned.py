@@ -76,7 +76,7 @@ class LearnedExplainer(Explainer):
         """
         if self.decoder_ is None:
             raise NotFittedError(
-                f"this {type(self).__name__} is not fitted yet; call .fit(loader) or load one with .from_pretrained(...)"
+                f"this {type(self).__name__} is not fitted; call .fit(loader) or load one with .from_pretrained(...)"
             )
         return self.decoder_
 

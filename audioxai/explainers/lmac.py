@@ -142,7 +142,7 @@ class LMAC(LearnedExplainer):
         return {"loss": loss, **losses}
 
     def _mix(self, waveform: Tensor) -> tuple[Tensor, Tensor, Target]:
-        """Self-made mixtures: (explained clip, added clip or silence, target), the target predicted on the clean clip."""
+        """Self-made mixtures: explained clip, added clip or silence, target (predicted on the clip alone)."""
         silence = torch.zeros_like(waveform)
         if not self.mixing or len(waveform) < 2:
             return waveform, silence, Target(predicted=True)

@@ -30,8 +30,8 @@ _SLACK = 1e-4
 def average_increase(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
     """AI, higher is better: 100 where o_c > p_c, else 0. (B, K), (B, K) to (B,)."""
     p, o = _of_target(target, probs, probs_kept)
-    increased: Tensor = (o > p).to(p)
-    return 100.0 * increased
+    increased: Tensor = 100.0 * (o > p).to(p)
+    return increased
 
 
 def average_drop(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:

@@ -1,0 +1,180 @@
+"""Speed and memory as ratios within one run.
+
+pytest benchmarks/test_speed.py --benchmark-only            # compact sizes
+pytest benchmarks/test_speed.py --benchmark-only --full     # CNN14 at full width, 16 clips of 5 s
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import audioxai as ax
+from audioxai.losses import target_log_probability
+from audioxai.nn import CNN14
+
+Report = list[tuple[str, float, str]]
+RATE = 16000
+
+
+def seconds(*calls: Callable[[], object], rounds: int = 5) -> list[float]:
+    """Least time of each call, measured in turns, so that a slow spell of the machine hits all alike."""
+    for call in calls:
+        call()
+    best = [float("inf")] * len(calls)
+    for _ in range(rounds):
+        for i, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            best[i] = min(best[i], time.perf_counter() - start)
+    return best
+
+
+@pytest.fixture(scope="module")
+def size(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """(width of CNN14, clips)."""
+    return (64, 16) if request.config.getoption("--full") else (16, 8)
+
+
+@pytest.fixture(scope="module")
+def classifier(size: tuple[int, int]) -> ax.AudioClassifier:
+    torch.manual_seed(0)
+    network = CNN14(50, width=size[0])
+    made = ax.AudioClassifier(network, sample_rate=RATE, frontend=ax.LogMel(RATE)).eval()
+    made.requires_grad_(False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def clips(size: tuple[int, int]) -> Tensor:
+    return 0.1 * torch.randn(size[1], 5 * RATE, generator=torch.Generator().manual_seed(0))
+
+
+def fitted(classifier: ax.AudioClassifier, clips: Tensor, **options: object) -> ax.LMAC:
+    return ax.LMAC(classifier, **options).fit([clips[:2]], epochs=1, progress=False)  # type: ignore[arg-type]
+
+
+def test_import(benchmark: Callable[..., object], report: Report) -> None:
+    def load(module: str) -> None:
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+
+    ours, torchs = seconds(lambda: load("audioxai"), lambda: load("torch"))
+    report.append(("import audioxai / import torch", ours / torchs, "1.15"))
+    benchmark.pedantic(load, args=("audioxai",), rounds=3)  # type: ignore[attr-defined]
+
+
+def test_explain_predicted_class(
+    benchmark: Callable[..., object], report: Report, classifier: ax.AudioClassifier, clips: Tensor
+) -> None:
+    explainer = fitted(classifier, clips, evidence=False)
+
+    def forward() -> None:
+        with torch.no_grad():
+            classifier(clips)
+
+    ours, bare = seconds(lambda: explainer.explain(clips), forward)
+    report.append(("LMAC.explain, latents / the classifier's forward", ours / bare, "1.25"))
+    benchmark(explainer.explain, clips)
+
+
+def test_explain_any_target(
+    benchmark: Callable[..., object], report: Report, classifier: ax.AudioClassifier, clips: Tensor
+) -> None:
+    explainer = fitted(classifier, clips)
+    targets = [i % 50 for i in range(len(clips))]
+
+    def to_latents() -> None:
+        logits, latents = classifier.classify_with_latents(classifier.features(clips), differentiable=True)
+        torch.autograd.grad(logits.gather(1, torch.tensor(targets)[:, None]).sum(), latents)
+
+    ours, bare = seconds(lambda: explainer.explain(clips, targets), to_latents)
+    report.append(("LMAC.explain, evidence / forward + backward to the latents", ours / bare, "1.25"))
+    benchmark(explainer.explain, clips, targets)
+
+
+def test_training_step(
+    benchmark: Callable[..., object], report: Report, classifier: ax.AudioClassifier, clips: Tensor
+) -> None:
+    """The bare passes: latents, masked-in and masked-out forward, backward to the mask; and the decoder's own."""
+    batch = clips[: max(2, len(clips) // 2)]
+    explainer = fitted(classifier, clips, evidence=False, mixing=0.0)
+    space, decoder = explainer.space, explainer.decoder.requires_grad_(True)
+    with torch.no_grad():
+        analysis = space.analyse(batch)
+        features = space.features(analysis.values, analysis)
+        logits, latents = classifier.classify_with_latents(features)
+    classes, maps = logits.argmax(1).repeat(2), classifier.as_maps(latents)
+
+    def passes() -> None:
+        with torch.no_grad():
+            classifier.classify_with_latents(space.features(space.analyse(batch).values, analysis))
+        mask = torch.full_like(analysis.values, 0.5, requires_grad=True)
+        both = torch.cat([mask * analysis.values, (1 - mask) * analysis.values])
+        log_p = target_log_probability(space.predict(both, analysis.repeat(2)), classes)
+        (log_p.sum() + mask.sum()).backward()
+
+    def own() -> None:
+        decoder(maps, None, analysis.values).sigmoid().sum().backward()
+
+    def step() -> None:
+        explainer.training_step(batch)["loss"].backward()
+
+    ours, bare, drawing = seconds(step, passes, own)
+    report.append(("L-MAC step, latents / (bare passes + decoder)", ours / (bare + drawing), "1.15"))
+    report.append(("of which the decoder / bare passes", drawing / bare, "–"))
+
+    default = fitted(classifier, clips)
+    default.decoder.requires_grad_(True)
+
+    def default_step() -> None:
+        default.training_step(batch)["loss"].backward()
+
+    def naming() -> None:
+        with torch.no_grad():
+            classifier(batch)
+
+    def evidence() -> None:
+        logits, latents = classifier.classify_with_latents(features, differentiable=True)
+        torch.autograd.grad(logits[:, 0].sum(), latents)
+
+    def plain() -> None:
+        with torch.no_grad():
+            classifier.classify(features)
+
+    ours, bare, drawing, name, read, once = seconds(default_step, passes, own, naming, evidence, plain)
+    floor = bare - once + read + name + drawing
+    report.append(("default L-MAC step / (its bare passes + naming the clips + decoder)", ours / floor, "1.15"))
+    benchmark(step)
+
+
+MEMORY = """
+import resource, sys, torch
+import audioxai as ax
+from audioxai.nn import CompactCNN
+count = int(sys.argv[1])
+torch.manual_seed(0)
+classifier = ax.AudioClassifier(CompactCNN(10), sample_rate=16000, frontend=ax.LogMel(16000))
+clip = lambda i: 0.1 * torch.randn(2, 80000, generator=torch.Generator().manual_seed(i))
+explainer = ax.LMAC(classifier).fit([clip(0)], epochs=1, progress=False)
+for i in range(count // 2):
+    explanation = explainer.explain(clip(i))
+    explanation.scores, explanation.removed
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def test_memory(benchmark: Callable[..., object], report: Report) -> None:
+    def peak(count: int) -> float:
+        done = subprocess.run([sys.executable, "-c", MEMORY, str(count)], check=True, capture_output=True, text=True)
+        return float(done.stdout)
+
+    few = benchmark.pedantic(peak, args=(50,), rounds=1)  # type: ignore[attr-defined]
+    many = peak(500)
+    report.append((f"memory of explain over 500 clips / over 50 ({many:.0f} / {few:.0f} MiB)", many / few, "1 (flat)"))
+    assert many < 1.1 * few

@@ -208,8 +208,10 @@ def save(path: PathLike, waveform: Tensor, sample_rate: int) -> None:
 def find_audio(paths: Iterable[PathLike]) -> list[Path]:
     """Files as given, and every audio file below the folders among ``paths``, sorted within each folder.
 
+    A path that does not exist is returned too: :func:`load` names it, and it does not lose the others.
+
     Raises:
-        AudioFileError: a path that does not exist, or a folder without audio.
+        AudioFileError: a folder without audio.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -218,8 +220,6 @@ def find_audio(paths: Iterable[PathLike]) -> list[Path]:
             if not inside:
                 raise AudioFileError(f"no audio file below {str(path)!r}; looked for {', '.join(AUDIO_SUFFIXES)}")
             found += inside
-        elif not path.exists():
-            raise AudioFileError(f"{str(path)!r} does not exist; check the path")
         else:
             found.append(path)
     return found

@@ -1,175 +1,259 @@
 """The command line: demo, fit, explain, doctor.
 
-Exit codes: 0 all done, 1 something failed (named on stderr), 2 wrong usage.
+Results go to stdout; errors, each one line that starts with ``error:``, and progress go to stderr. Exit codes: 0 all
+done, 1 something failed, 2 wrong usage, 130 interrupted. ``AUDIOXAI_DEBUG=1`` shows the traceback of an error.
 """
 
 from __future__ import annotations
 
-import importlib
+import os
+import signal
 import sys
+import traceback
 import warnings
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
+from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from audioxai.errors import AudioXAIError, ConfigError, OutputError
-
-if TYPE_CHECKING:
-    from audioxai.classifier import AudioClassifier
-    from audioxai.explainers import Explainer
-    from audioxai.explanation import Explanation
-    from audioxai.spaces import Scale
+from audioxai.errors import AudioXAIError, ConfigError, TargetError
+from audioxai.jobs import (
+    RATE,
+    explain_all,
+    find_inputs,
+    fresh_classifier,
+    make_explainer,
+    on_terminal,
+    own_classifier,
+    read_target,
+    saved_classifier,
+    say,
+    tell,
+    train_or_load,
+)
+from audioxai.outputs import FitRun, output_folder
+from audioxai.version import __version__
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="Explain audio classifiers so that people can hear it.", no_args_is_help=True, add_completion=False,
-    pretty_exceptions_enable=False,
-)  # fmt: skip
+    help="Explain audio classifiers so that people can hear it.", add_completion=False, pretty_exceptions_enable=False
+)
 
-_CLIPS_PER_PAGE = 24
+
+class Method(StrEnum):
+    lmac, gradcam, energy, random, all_ones = "lmac", "gradcam", "energy", "random", "all-ones"
+
+
+class SpaceName(StrEnum):
+    stft, mel, waveform = "stft", "mel", "waveform"
+
+
+class ScaleName(StrEnum):
+    magnitude, log1p = "magnitude", "log1p"
+
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write into a folder that already holds files.")]
 Own = Annotated[
     Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
-    typer.Option("--classifier", help="Your own: MODULE:NAME of an AudioClassifier or a function that returns one."),
+    typer.Option(
+        "--classifier",
+        metavar="MODULE:NAME",
+        help="A network of your own: an AudioClassifier, or a function that returns one.",
+    ),
 ]
-SpaceName = Annotated[str, typer.Option(help="Where the mask lives: stft, mel or waveform.")]
-ScaleName = Annotated[str, typer.Option(help="What the mask multiplies: magnitude or log1p.")]
 
 
-def main() -> None:
-    """Entry point: errors of the toolkit become one line and an exit code."""
-    warnings.showwarning = lambda message, *_args, **_kwargs: typer.echo(f"warning: {message}", err=True)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point: every error becomes one line and an exit code.
+
+    Args:
+        arguments: default those of the process.
+    """
+    warnings.showwarning = lambda message, *_args, **_kwargs: tell(f"warning: {message}")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # temporary files are removed on the way out
     try:
-        app()
-    except AudioXAIError as error:
-        _fail(error)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
+        code = app(None if arguments is None else list(arguments), prog_name="audioxai", standalone_mode=False)
+        if code == 130:
+            tell("interrupted")
+        sys.exit(code if isinstance(code, int) else 0)
+    except (KeyboardInterrupt, typer.Abort):
+        tell("interrupted")
         sys.exit(130)
+    except Exception as error:
+        _fail(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _fail(error: AudioXAIError) -> NoReturn:
-    typer.echo(f"error: {error}", err=True)
-    sys.exit(2 if isinstance(error, ConfigError) else 1)
+def _fail(error: Exception) -> NoReturn:
+    if os.environ.get("AUDIOXAI_DEBUG"):
+        traceback.print_exception(error)
+    if hasattr(error, "format_message"):  # usage: typer brings click under several names
+        context = getattr(error, "ctx", None)
+        where = "audioxai" if context is None else context.command_path
+        tell(f"error: {error.format_message()}\nsee: {where} --help")
+        sys.exit(2)
+    if isinstance(error, AudioXAIError):
+        tell(f"error: {error}")
+        sys.exit(2 if isinstance(error, ConfigError | TargetError) else 1)
+    if isinstance(error, MemoryError):
+        tell("error: out of memory; use shorter or fewer clips")
+    else:
+        tell(f"error: {type(error).__name__}: {error} (AUDIOXAI_DEBUG=1 shows where)")
+    sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"audioxai {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        tell(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()
 def demo(out: Out = Path("audioxai-demo"), overwrite: Overwrite = False) -> None:
     """Train on synthetic scenes, fit L-MAC, explain held-out mixtures: a table and a page to listen to."""
-    _prepare(out, overwrite)
-    from audioxai.demo import run
+    with output_folder(out, overwrite=overwrite):
+        from audioxai.demo import run
 
-    run(out, say=typer.echo)
+        run(out, say=say)
 
 
 @app.command()
 def fit(
-    data: Annotated[
-        Path, typer.Argument(help="Folder of clips; with one subfolder per class when a network is trained.")
-    ],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of clips, in one subfolder per class.")],
     out: Out = Path("audioxai-model"),
+    labels: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="CSV", help="Labels instead of subfolders: columns file (below DATA) and label."),
+    ] = None,
     classifier: Own = None,
-    space: SpaceName = "stft",
-    scale: ScaleName = "magnitude",
-    seconds: Annotated[float, typer.Option(help="Clips are cut or padded to this length.")] = 5.0,
-    epochs: Annotated[int, typer.Option(help="Passes of L-MAC over the clips.")] = 20,
-    classifier_epochs: Annotated[int, typer.Option(help="Passes of the network, when one is trained.")] = 45,
-    seed: int = 0,
+    space: Annotated[SpaceName, typer.Option(help="Where the mask lives.")] = SpaceName.stft,
+    scale: Annotated[ScaleName, typer.Option(help="What the mask multiplies.")] = ScaleName.magnitude,
+    seconds: Annotated[
+        float, typer.Option(min=0.05, max=600, help="Clips are cut or padded with silence to this length.")
+    ] = 5.0,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes of L-MAC over the clips.")] = 20,
+    classifier_epochs: Annotated[
+        int, typer.Option(min=1, help="Passes of the network over the clips, when one is trained.")
+    ] = 45,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fit L-MAC to a classifier on a folder of clips.
 
-    Without --classifier, a compact network is trained first, on one subfolder of clips per class.
-    Interrupted runs resume from the checkpoints in --out with --overwrite.
+    Without --classifier, a compact network is trained first.
+
+    An interrupted run goes on with --resume and the same options.
     """
-    _prepare(out, overwrite)
-    from audioxai.folder import clips_of, labelled_clips_of, loader_of
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with a run, --overwrite starts anew; choose one")
+    if classifier is not None and labels is not None:
+        raise ConfigError("--labels is for training a network; leave it out with --classifier")
+    run = FitRun(out)
+    if resume:
+        run.require_interrupted()
+    with output_folder(out, overwrite=overwrite or resume):
+        from audioxai.explainers import LMAC
+        from audioxai.folder import clips_of, labelled_clips_of, loader_of
 
-    bad: list[str] = []
-    if classifier is None:
-        import torch
-
-        from audioxai.classifier import AudioClassifier
-        from audioxai.frontends import LogMel
-        from audioxai.nn import CompactCNN
-        from audioxai.recipes import train_classifier
-        from audioxai.store import save_classifier
-
-        clips, classes, labels, bad = labelled_clips_of(data, 16000, seconds)
-        torch.manual_seed(seed)
-        model = AudioClassifier(CompactCNN(len(labels)), sample_rate=16000, frontend=LogMel(16000), labels=labels)
-        typer.echo(f"training a compact network on {len(clips)} clips of {len(labels)} classes")
-        checkpoint = out / "classifier-checkpoint.safetensors"
-        train_classifier(model, loader_of(clips, classes), epochs=classifier_epochs, seed=seed, checkpoint=checkpoint)
-        save_classifier(model, out)
-    else:
-        model = _own_classifier(classifier)
-        clips, bad = clips_of(data, model.sample_rate, seconds)
-    _name_bad(bad)
-    from audioxai.explainers import LMAC
-
-    typer.echo(f"fitting L-MAC on {len(clips)} clips")
-    explainer = LMAC(model, space=space, scale=_scale(scale), seed=seed)
-    explainer.fit(loader_of(clips), epochs=epochs, checkpoint=out / "lmac-checkpoint.safetensors")
-    explainer.save_pretrained(out)
-    how = f"--model {out}" if classifier is None else f"--classifier {classifier} --model {out}"
-    typer.echo(f"saved in {out}; explain with: audioxai explain CLIP {how} --out explained")
+        if classifier is not None:
+            model = own_classifier(classifier)
+            clips, bad = clips_of(data, model.sample_rate, seconds)
+            classes = None
+        else:
+            clips, classes, names, bad = labelled_clips_of(data, RATE, seconds, labels)
+            model = fresh_classifier(names, seed)
+        explainer = LMAC(model, space=space.value, scale=scale.value, seed=seed)
+        options = {
+            "clips": len(clips),
+            "labels": None if model.labels is None else list(model.labels),
+            "classifier": classifier,
+            "space": space.value,
+            "scale": scale.value,
+            "seconds": seconds,
+            "epochs": epochs,
+            "classifier_epochs": None if classes is None else classifier_epochs,
+            "seed": seed,
+        }
+        for line in bad:
+            tell(f"error: {line}")
+        run.start(options, resume=resume)
+        quiet: dict[str, Any] = {"seed": seed, "progress": on_terminal()}
+        if classes is not None:
+            train_or_load(model, loader_of(clips, classes), run, epochs=classifier_epochs, **quiet)
+        if not run.finished:
+            say(f"fitting L-MAC on {len(clips)} clips")
+            explainer.fit(loader_of(clips), epochs=epochs, checkpoint=run.explainer_checkpoint, **quiet)
+            explainer.save_pretrained(out)
+        run.finish()
+    own = "" if classifier is None else f" --classifier {classifier}"
+    say(f"saved in {out}; explain with: audioxai explain CLIP --model {out}{own} --out explained")
     if bad:
         raise typer.Exit(1)
 
 
 @app.command()
 def explain(
-    clips: Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")],
-    model: Annotated[Path, typer.Option(help="Folder that 'fit' or 'demo' wrote.")],
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIP", help="Audio files, or folders of them.")],
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FOLDER", help="What 'fit' or 'demo' wrote."),
+    ] = None,
     out: Out = Path("explained"),
     classifier: Own = None,
     target: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Label or class number to explain; default the predicted class."),
+        typer.Option(metavar="LABEL", help="Label or class number to explain; default the predicted class."),
     ] = None,
-    method: Annotated[str, typer.Option(help="lmac, gradcam, energy, random or all-ones.")] = "lmac",
-    space: SpaceName = "stft",
-    scale: ScaleName = "magnitude",
+    method: Annotated[Method, typer.Option(help="How to explain; lmac is what was fitted.")] = Method.lmac,
+    space: Annotated[
+        Optional[SpaceName],  # noqa: UP045
+        typer.Option(help="Where the mask lives; default stft, for lmac as fitted."),
+    ] = None,
+    scale: Annotated[
+        Optional[ScaleName],  # noqa: UP045
+        typer.Option(help="What the mask multiplies; default magnitude, for lmac as fitted."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Explain clips: mask, sounds, picture and scores for each, and a page to listen to."""
-    _prepare(out, overwrite)
-    from tqdm.auto import tqdm
-
-    from audioxai.audio import find_audio
-    from audioxai.store import load_classifier
-
-    files = find_audio(clips)
-    explainer = _explainer(
-        method, _own_classifier(classifier) if classifier else load_classifier(model), model, space, scale
-    )
-    wanted: str | int | None = int(target) if target is not None and target.isdigit() else target
-    failed: list[str] = []
-    done: list[Explanation] = []
-    pages: list[Path] = []
-    names = _distinct(files)
-    for file, name in tqdm(list(zip(files, names, strict=True)), desc="explain", disable=len(files) < 2):
-        try:
-            explanation = explainer.explain(file, wanted, names=[name])
-            explanation.save(out)
-        except AudioXAIError as error:
-            failed.append(str(error))
-            continue
-        done.append(explanation)
-        if len(done) == _CLIPS_PER_PAGE:
-            pages.append(_write_page(done, out, len(pages)))
-            done = []
-    if done:
-        pages.append(_write_page(done, out, len(pages)))
-    _name_bad(failed)
-    explained = len(files) - len(failed)
-    typer.echo(f"explained {explained} of {len(files)} clip(s); listen: {', '.join(map(str, pages)) or 'nothing'}")
-    if failed:
+    if model is None and (classifier is None or method is Method.lmac):
+        raise ConfigError("--model FOLDER is missing: what 'audioxai fit' or 'audioxai demo' wrote")
+    with output_folder(out, overwrite=overwrite):
+        files, failed = find_inputs(clips, out)
+        for line in failed:
+            tell(f"error: {line}")
+        if classifier is None:
+            assert model is not None
+            network = saved_classifier(model)
+        else:
+            network = own_classifier(classifier)
+        explainer = make_explainer(method.value, network, model, space and space.value, scale and scale.value)
+        wanted = read_target(target, network)
+        lost, pages = explain_all(files, explainer, wanted, out)
+    total = len(files) + len(failed)
+    say(f"explained {len(files) - lost} of {total} clip(s)" + (f"; listen: {', '.join(pages)}" if pages else ""))
+    if failed or lost:
         raise typer.Exit(1)
 
 
@@ -180,92 +264,9 @@ def doctor() -> None:
 
     broken = 0
     for finding in examine():
-        mark = "ok " if finding.ok else "BAD"
-        typer.echo(f"{mark} {finding.name:14} {finding.seen}")
+        say(f"{'ok ' if finding.ok else 'BAD'} {finding.name:14} {finding.seen}")
         if not finding.ok:
-            typer.echo(f"    {'fix' if finding.required else 'optional; fix'}: {finding.remedy}")
+            say(f"    {'fix' if finding.required else 'optional; fix'}: {finding.remedy}")
             broken += finding.required
     if broken:
         raise typer.Exit(1)
-
-
-def _prepare(out: Path, overwrite: bool) -> None:
-    """The output folder exists and is ours to write."""
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"--out {str(out)!r} is a file; choose a folder")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise OutputError(f"--out {str(out)!r} already holds files; choose another folder or pass --overwrite")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot create --out {str(out)!r}: {error.strerror}") from error
-
-
-def _own_classifier(spec: str) -> AudioClassifier:
-    """MODULE:NAME to a classifier; the current folder is searched first."""
-    from audioxai.classifier import AudioClassifier
-
-    module, _, name = spec.partition(":")
-    if not name:
-        raise ConfigError(f"--classifier {spec!r} must be MODULE:NAME, such as my_model:build")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"--classifier {spec!r} cannot be imported: {error}") from error
-    finally:
-        sys.path.pop(0)
-    made = found if isinstance(found, AudioClassifier) else found()
-    if not isinstance(made, AudioClassifier):
-        raise ConfigError(f"--classifier {spec!r} gives {type(made).__name__}, not an AudioClassifier")
-    return made
-
-
-def _explainer(method: str, classifier: AudioClassifier, folder: Path, space: str, scale: str) -> Explainer:
-    from audioxai.errors import nearest
-    from audioxai.explainers import LMAC, AllOnes, EnergyMask, GradCAM, RandomMask
-
-    if method == "lmac":
-        return LMAC.from_pretrained(folder, classifier=classifier)
-    others: dict[str, type[Explainer]] = {
-        "gradcam": GradCAM,
-        "energy": EnergyMask,
-        "random": RandomMask,
-        "all-ones": AllOnes,
-    }
-    if method not in others:
-        raise ConfigError(f"--method {method!r} is not known; nearest: {nearest(method, ['lmac', *others])}")
-    return others[method](classifier, space=space, scale=_scale(scale))
-
-
-def _scale(scale: str) -> Scale:
-    if scale not in ("log1p", "magnitude"):
-        raise ConfigError(f"--scale {scale!r} is not known; choose magnitude or log1p")
-    return "log1p" if scale == "log1p" else "magnitude"
-
-
-def _distinct(files: list[Path]) -> list[str]:
-    """File names; those that repeat get the shortest distinguishing parent folder or a number."""
-    names: list[str] = []
-    for file in files:
-        name, number = file.name, 2
-        if name in names and file.parent.name:
-            name = f"{file.parent.name}_{file.name}"
-        base = name
-        while name in names:
-            name, number = f"{base}_{number}", number + 1
-        names.append(name)
-    return names
-
-
-def _write_page(explanations: list[Explanation], out: Path, number: int) -> Path:
-    from audioxai.report import write_page
-
-    page = out / ("index.html" if number == 0 else f"index-{number + 1}.html")
-    write_page(explanations, page)
-    return page
-
-
-def _name_bad(lines: list[str]) -> None:
-    for line in lines:
-        typer.echo(f"error: {line}", err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from pathlib import Path
 
 import torch
@@ -13,6 +15,9 @@ from audioxai.errors import AudioFileError, AudioXAIError, ConfigError
 
 __all__ = ["clips_of", "labelled_clips_of", "loader_of"]
 
+_FILE_COLUMNS = ("file", "filename", "path")
+_LABEL_COLUMNS = ("label", "category", "class")
+
 
 def clips_of(folder: Path, sample_rate: int, seconds: float) -> tuple[Tensor, list[str]]:
     """All clips below a folder, cut or zero-padded to one length.
@@ -23,38 +28,76 @@ def clips_of(folder: Path, sample_rate: int, seconds: float) -> tuple[Tensor, li
     Raises:
         AudioFileError: no file could be read.
     """
-    clips, _, _, bad = _read(find_audio([folder]), sample_rate, seconds)
+    clips, _, bad = _read(find_audio([_folder(folder)]), sample_rate, seconds)
     return clips, bad
 
 
-def labelled_clips_of(folder: Path, sample_rate: int, seconds: float) -> tuple[Tensor, Tensor, list[str], list[str]]:
-    """Clips of a folder with one subfolder per class.
+def labelled_clips_of(
+    folder: Path, sample_rate: int, seconds: float, table: Path | None = None
+) -> tuple[Tensor, Tensor, list[str], list[str]]:
+    """Clips of a folder with one subfolder per class, or with a table of labels.
+
+    Args:
+        folder: of the clips.
+        sample_rate: in Hz.
+        seconds: clips are cut or zero-padded to this length.
+        table: CSV with the columns ``file`` (below ``folder``) and ``label``; ESC-50's own table fits too.
 
     Returns:
         (n, T), classes (n,), labels, and a line for each file that could not be read.
 
     Raises:
-        ConfigError: fewer than two subfolders with clips.
-        AudioFileError: no file could be read.
+        ConfigError: fewer than two classes, or a table without these columns.
+        AudioFileError: no file could be read, or none of a class.
     """
-    if not folder.is_dir():
-        raise AudioFileError(f"{str(folder)!r} is not a folder")
-    labels = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    named = _from_subfolders(_folder(folder)) if table is None else _from_table(folder, table)
+    labels = sorted({label for _, label in named})
     if len(labels) < 2:
+        where = f"the labels in {str(table)!r}" if table else f"the subfolders of {str(folder)!r}"
         raise ConfigError(
-            f"{str(folder)!r} needs one subfolder of clips per class to train a network, at least two; found "
-            f"{labels or 'none'}. For a network of your own pass --classifier MODULE:NAME"
+            f"a network is trained on at least two classes, one per label; {where} give {labels or 'none'}. Sort the "
+            "clips into one subfolder per class, pass --labels FILE.csv, or --classifier for a network of your own"
         )
-    files = {label: find_audio([folder / label]) for label in labels}
-    flat = [(file, index) for index, label in enumerate(labels) for file in files[label]]
-    clips, kept, _, bad = _read([file for file, _ in flat], sample_rate, seconds)
-    return clips, torch.tensor([flat[i][1] for i in kept]), labels, bad
+    clips, kept, bad = _read([file for file, _ in named], sample_rate, seconds)
+    classes = torch.tensor([labels.index(named[i][1]) for i in kept])
+    if empty := [label for k, label in enumerate(labels) if not (classes == k).any()]:
+        raise AudioFileError(f"no clip of {', '.join(map(repr, empty))} could be read; the first problem: {bad[0]}")
+    return clips, classes, labels, bad
 
 
-def _read(files: list[Path], sample_rate: int, seconds: float) -> tuple[Tensor, list[int], int, list[str]]:
+def _folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise AudioFileError(f"{str(folder)!r} is {'not a folder' if folder.exists() else 'missing'}; check the path")
+    return folder
+
+
+def _from_subfolders(folder: Path) -> list[tuple[Path, str]]:
+    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [(file, subfolder.name) for subfolder in subfolders for file in find_audio([subfolder])]
+
+
+def _from_table(folder: Path, table: Path) -> list[tuple[Path, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text)
+            columns = reader.fieldnames or []
+            file = next((c for c in _FILE_COLUMNS if c in columns), None)
+            label = next((c for c in _LABEL_COLUMNS if c in columns), None)
+            if file is None or label is None:
+                raise ConfigError(f"{str(table)!r} needs the columns file and label in its first line; got {columns}")
+            rows = [(row[file] or "", row[label] or "") for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AudioFileError(f"the labels {str(table)!r} cannot be read as CSV: {error}") from error
+    if half := [number for number, row in enumerate(rows, start=2) if not all(row)]:
+        raise ConfigError(f"{str(table)!r} lacks a file or a label in line {half[0]}")
+    return [(folder / name, label) for name, label in rows]
+
+
+def _read(files: list[Path], sample_rate: int, seconds: float) -> tuple[Tensor, list[int], list[str]]:
+    """Clips (n, T), which of ``files`` they are, and a line for each of the others."""
+    if not (math.isfinite(seconds) and seconds * sample_rate >= 1):
+        raise ConfigError(f"seconds={seconds} must be a positive length")
     samples = round(seconds * sample_rate)
-    if samples < 1:
-        raise ConfigError(f"seconds={seconds} is too short")
     clips, kept, bad = [], [], []
     for index, file in enumerate(files):
         try:
@@ -65,8 +108,8 @@ def _read(files: list[Path], sample_rate: int, seconds: float) -> tuple[Tensor, 
         clips.append(torch.nn.functional.pad(waveform, (0, samples - len(waveform))))
         kept.append(index)
     if not clips:
-        raise AudioFileError(f"none of {len(files)} file(s) could be read; the first: {bad[0]}")
-    return torch.stack(clips), kept, samples, bad
+        raise AudioFileError(f"none of {len(files)} file(s) could be read; the first problem: {bad[0]}")
+    return torch.stack(clips), kept, bad
 
 
 def loader_of(clips: Tensor, classes: Tensor | None = None, batch_size: int = 16) -> DataLoader[tuple[Tensor, ...]]:

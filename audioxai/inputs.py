@@ -78,7 +78,9 @@ def _as_tensor(given: Any) -> Tensor:
     if isinstance(given, Tensor):
         return given
     try:
-        return torch.as_tensor(np.asarray(given))
+        array = np.asarray(given)
+        # Torch takes neither foreign byte orders nor negative strides, and warns about read-only memory.
+        return torch.as_tensor(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"a waveform is a tensor, an array or the path of a file; got {type(given).__name__} ({error})"

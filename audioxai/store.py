@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from audioxai.classifier import AudioClassifier
 from audioxai.dsp import STFT
-from audioxai.errors import ConfigError, OutputError
+from audioxai.errors import AudioXAIError, ConfigError, OutputError
 from audioxai.files import write_bytes
 from audioxai.frontends import LogMel, LogSTFT, SpectralFrontend
 from audioxai.nn import CNN14, CompactCNN, WaveformCNN
@@ -32,20 +33,22 @@ def save_classifier(classifier: AudioClassifier, folder: str | os.PathLike[str])
 
     Raises:
         ConfigError: the network or front end is not one of the toolkit's own, or was built with other sizes.
+        OutputError: the files could not be written.
     """
     from safetensors.torch import save
 
     network, frontend = type(classifier.network).__name__, classifier.frontend
-    if network not in _NETWORKS or not isinstance(frontend, SpectralFrontend | None):
+    known = network in _NETWORKS and (frontend is None or type(frontend).__name__ in _FRONTENDS)
+    if not known or (frontend is None) != (network == "WaveformCNN"):
         raise ConfigError(
-            f"only {', '.join(_NETWORKS)} behind LogMel or LogSTFT can be saved; got {network} behind "
-            f"{type(frontend).__name__}. Keep your own network in your own code"
+            "only CNN14 and CompactCNN behind LogMel or LogSTFT, and WaveformCNN without a front end, can be saved; "
+            f"got {network} behind {type(frontend).__name__}. Keep your own network in your own code"
         )
     if classifier.labels is None:
         raise ConfigError("a classifier is saved with its labels; pass labels=[...] to AudioClassifier")
     config = {
         "network": network,
-        "frontend": None if frontend is None else frontend.config(),
+        "frontend": frontend.config() if isinstance(frontend, SpectralFrontend) else None,
         "sample_rate": classifier.sample_rate,
         "labels": list(classifier.labels),
         "multilabel": classifier.multilabel,
@@ -76,22 +79,33 @@ def load_classifier(folder: str | os.PathLike[str]) -> AudioClassifier:
         config = json.loads((folder / _CONFIG).read_text())
         network = _build(config)
         network.load_state_dict(load((folder / _WEIGHTS).read_bytes()))
-        frontend = None if config["frontend"] is None else _frontend(config["frontend"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise OutputError(f"no saved classifier can be read in {str(folder)!r}: {error}") from error
-    classifier = AudioClassifier(
-        network,
-        sample_rate=config["sample_rate"],
-        frontend=frontend,
-        labels=config["labels"],
-        multilabel=config["multilabel"],
-    )
+        classifier = AudioClassifier(
+            network,
+            sample_rate=config["sample_rate"],
+            frontend=None if config["frontend"] is None else _frontend(config["frontend"]),
+            labels=config["labels"],
+            multilabel=config["multilabel"],
+        )
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"no saved classifier in {str(folder)!r}: it has no {Path(error.filename).name}; check the folder"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, AudioXAIError) as error:
+        raise OutputError(f"the classifier saved in {str(folder)!r} cannot be read: {error!r}") from error
     return classifier.eval()
 
 
 def _build(config: dict[str, Any]) -> nn.Module:
-    mel = {"n_mels": config["frontend"]["n_mels"]} if config["network"] != "WaveformCNN" else {}
-    return _NETWORKS[config["network"]](len(config["labels"]), **mel)
+    """The network with fresh weights; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return _NETWORKS[config["network"]](len(config["labels"]), **_rows(config["frontend"]))
+
+
+def _rows(frontend: dict[str, Any] | None) -> dict[str, int]:
+    """What a network over spectra must know of its input's height."""
+    if frontend is None:
+        return {}
+    return {"n_mels": frontend["n_mels"] if frontend["type"] == "LogMel" else frontend["stft"]["n_fft"] // 2 + 1}
 
 
 def _frontend(config: dict[str, Any]) -> SpectralFrontend:

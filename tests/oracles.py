@@ -192,3 +192,21 @@ def entropy(mask: list[float]) -> float:
     """Entropy in nats of a mask as a distribution."""
     total = sum(mask)
     return -sum(m / total * math.log(m / total) for m in mask if m > 0)
+
+
+def interference(mask: list[float], stem: list[float], other: list[float]) -> tuple[float, float]:
+    """Gain in signal-to-interference ratio in dB and kept share of the stem's energy, cell by cell."""
+    kept = [sum((m * a) ** 2 for m, a in zip(mask, part, strict=True)) for part in (stem, other)]
+    whole = [sum(a**2 for a in part) for part in (stem, other)]
+    before = whole[0] / whole[1]
+    after = kept[0] / kept[1]
+    return 10 * math.log10(after / before), kept[0] / whole[0]
+
+
+def conv_net_sizes(rows: int, columns: int, pools: list[int]) -> list[tuple[int, int]]:
+    """Sizes after each block of convolutions that keep the size and poolings that halve it, rounding down."""
+    sizes = []
+    for pool in pools:
+        rows, columns = rows // pool, columns // pool
+        sizes.append((rows, columns))
+    return sizes

@@ -347,8 +347,12 @@ def test_find_audio_in_vain(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(AudioFileError, match=r"no audio file below .*\.wav, \.flac"):
         find_audio([tmp_path])
-    with pytest.raises(AudioFileError, match=r"none\.wav' does not exist"):
-        find_audio([tmp_path / "none.wav"])
+
+
+def test_a_missing_path_does_not_lose_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    paths = [tmp_path / "none.wav", tmp_path / "a.wav"]
+    assert find_audio(paths) == paths  # load names the missing one
 
 
 def test_every_suffix_is_one_that_can_be_read(tmp_path: Path) -> None:

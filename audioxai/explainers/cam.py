@@ -48,7 +48,8 @@ class _CAM(Explainer):
         analysis: Analysis = score.analysis
         logits, latents = classifier.classify_with_latents(space.features(values, analysis), differentiable=True)
         latent = latents[classifier.layers.index(self.layer)]
-        (gradient,) = torch.autograd.grad(score.target.score(logits).sum(), latent, allow_unused=True)
+        explained = score.target.score(logits).sum()
+        gradient = torch.autograd.grad(explained, latent, allow_unused=True)[0] if explained.requires_grad else None
         if gradient is None:
             raise ClassifierError(f"the score does not depend on layer {self.layer!r}; choose another layer")
         layout = classifier.latent_layers[classifier.layers.index(self.layer)]

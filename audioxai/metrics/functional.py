@@ -7,6 +7,8 @@ Zhang et al. cited there. Percentages run from 0 to 100.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,8 +32,7 @@ _SLACK = 1e-4
 def average_increase(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
     """AI, higher is better: 100 where o_c > p_c, else 0. (B, K), (B, K) to (B,)."""
     p, o = _of_target(target, probs, probs_kept)
-    increased: Tensor = 100.0 * (o > p).to(p)
-    return increased
+    return 100.0 * (o > p).to(p)
 
 
 def average_drop(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
@@ -54,7 +55,7 @@ def faithfulness(probs: Tensor, probs_removed: Tensor, target: Tensor | None = N
 
 def input_fidelity(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
     """Fid-In, higher is better: 1 where argmax o = c, first index on ties. (B, K), (B, K) to (B,)."""
-    _check(probs, probs_kept)
+    _of_target(target, probs, probs_kept)
     classes = probs.argmax(1) if target is None else target
     return (probs_kept.argmax(1) == classes).to(probs)
 
@@ -78,8 +79,8 @@ def complexity(mask: Tensor, *, relative: bool = False) -> Tensor:
     """
     values = _cells(mask)
     share = values / values.sum(1, keepdim=True)
-    entropy = torch.special.entr(share).sum(1)
-    return entropy / torch.log(torch.tensor(float(values.shape[1]))).to(entropy) if relative else entropy
+    entropy: Tensor = torch.special.entr(share).sum(1)
+    return entropy / math.log(values.shape[1]) if relative else entropy
 
 
 def mask_mean(mask: Tensor) -> Tensor:

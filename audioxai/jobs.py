@@ -1,0 +1,209 @@
+"""What the commands ``fit`` and ``explain`` do, step by step: read, check, work, write, and say so."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from audioxai.errors import AudioFileError, AudioXAIError, ConfigError, OutputError
+from audioxai.outputs import FitRun, distinct_names, save_clip
+
+if TYPE_CHECKING:
+    from audioxai.classifier import AudioClassifier
+    from audioxai.explainers import Explainer
+    from audioxai.explanation import Explanation
+
+__all__ = [
+    "RATE",
+    "explain_all",
+    "find_inputs",
+    "fresh_classifier",
+    "make_explainer",
+    "on_terminal",
+    "own_classifier",
+    "read_target",
+    "say",
+    "saved_classifier",
+    "tell",
+    "train_or_load",
+]
+
+_METHODS = {"lmac": "LMAC", "gradcam": "GradCAM", "energy": "EnergyMask", "random": "RandomMask", "all-ones": "AllOnes"}
+
+_CLIPS_PER_PAGE = 24
+RATE = 16000  # of the network that fit trains
+
+
+def fresh_classifier(labels: list[str], seed: int) -> AudioClassifier:
+    """The compact network on log-mels, untrained."""
+    import torch
+
+    from audioxai.classifier import AudioClassifier
+    from audioxai.frontends import LogMel
+    from audioxai.nn import CompactCNN
+
+    torch.manual_seed(seed)
+    return AudioClassifier(CompactCNN(len(labels)), sample_rate=RATE, frontend=LogMel(RATE), labels=labels)
+
+
+def train_or_load(model: AudioClassifier, loader: Any, run: FitRun, **options: Any) -> None:
+    """Train and save the network, or load what an interrupted run has saved."""
+    from audioxai.recipes import accuracy, train_classifier
+    from audioxai.store import load_classifier, save_classifier
+
+    if run.classifier_saved:
+        model.network.load_state_dict(load_classifier(run.folder).network.state_dict())
+        model.eval()
+        return
+    say(f"training a compact network on {len(loader.dataset)} clips of {len(model.labels or ())} classes")
+    train_classifier(model, loader, checkpoint=run.classifier_checkpoint, **options)
+    save_classifier(model, run.folder)
+    say(f"accuracy on these clips: {100 * accuracy(model, loader):.0f} %")
+
+
+def saved_classifier(folder: Path) -> AudioClassifier:
+    """The reference network that was saved beside its explainer."""
+    from audioxai.store import load_classifier
+
+    if (folder / "explainer.json").is_file() and not (folder / "classifier.json").is_file():
+        raise ConfigError(f"--model {str(folder)!r} was fitted to a network of your own; pass its --classifier too")
+    return load_classifier(folder)
+
+
+def own_classifier(spec: str) -> AudioClassifier:
+    """MODULE:NAME to a classifier; the current folder is searched first."""
+    from audioxai.classifier import AudioClassifier
+
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise ConfigError(f"--classifier {spec!r} must be MODULE:NAME, such as my_model:build")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), name)
+        made = found() if callable(found) and not isinstance(found, AudioClassifier) else found
+    except Exception as error:
+        if os.environ.get("AUDIOXAI_DEBUG"):
+            traceback.print_exc()
+        raise ConfigError(f"--classifier {spec!r} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(made, AudioClassifier):
+        raise ConfigError(f"--classifier {spec!r} gives {type(made).__name__}, not an AudioClassifier")
+    return made
+
+
+def make_explainer(
+    method: str, classifier: AudioClassifier, folder: Path | None, space: str | None, scale: str | None
+) -> Explainer:
+    """An explainer by its name; L-MAC from the folder where it was saved, whose space and scale it keeps."""
+    import audioxai
+
+    if method != "lmac":
+        made: Explainer = getattr(audioxai, _METHODS[method])(
+            classifier, space=space or "stft", scale=scale or "magnitude"
+        )
+        return made
+    assert folder is not None
+    fitted = audioxai.LMAC.from_pretrained(folder, classifier=classifier)
+    for option, asked, has in (("space", space, fitted.space.name), ("scale", scale, fitted.space.scale)):
+        if asked is not None and asked != has:
+            raise ConfigError(f"--{option} {asked}: this L-MAC was fitted with --{option} {has}; leave it out")
+    return fitted
+
+
+def read_target(given: str | None, classifier: AudioClassifier) -> str | int | None:
+    """A label, a class number or nothing; checked against the labels before any work."""
+    import torch
+
+    from audioxai.targets import parse_target
+
+    labels = classifier.labels
+    number = given is not None and given not in (labels or ()) and given.strip().lstrip("-").isdecimal()
+    target = int(given) if given is not None and number else given
+    parsed = parse_target(target, 1, labels)
+    if labels:
+        parsed.resolve(torch.zeros(1, len(labels)), labels)
+    return target
+
+
+def find_inputs(paths: list[Path], out: Path) -> tuple[list[Path], list[str]]:
+    """The clips to explain, each once and none of the results, and a line for each path that gives none."""
+    from audioxai.audio import find_audio
+
+    files: dict[Path, Path] = {}
+    failed = []
+    for path in paths:
+        try:
+            found = find_audio([path])
+        except AudioFileError as error:
+            failed.append(str(error))
+            continue
+        if path.is_dir():
+            found = [file for file in found if out.resolve() not in file.resolve().parents]
+        for file in found:
+            files.setdefault(file.resolve(), file)
+    return list(files.values()), failed
+
+
+def explain_all(files: list[Path], explainer: Explainer, target: str | int | None, out: Path) -> tuple[int, list[str]]:
+    """Explain and write clip by clip; returns how many failed, and the pages. An interruption keeps what is done."""
+    from tqdm.auto import tqdm
+
+    from audioxai.report import write_page
+
+    done: list[Explanation] = []
+    pages: list[str] = []
+    lost = 0
+
+    def turn_page() -> None:
+        if done:
+            page = out / ("index.html" if not pages else f"index-{len(pages) + 1}.html")
+            write_page(done, page)
+            pages.append(str(page))
+            done.clear()
+
+    work = list(zip(files, distinct_names(files), strict=True))
+    try:
+        for file, name in tqdm(work, desc="explain", disable=len(work) < 2 or not on_terminal()):
+            try:
+                explanation = explainer.explain(file, target, names=[name])
+                save_clip(explanation, out)
+            except OutputError:  # the next clip would not fit either
+                raise
+            except AudioXAIError as error:
+                lost += 1
+                tqdm.write(f"error: {error}", file=sys.stderr)
+                continue
+            done.append(explanation)
+            if len(done) == _CLIPS_PER_PAGE:
+                turn_page()
+    except KeyboardInterrupt:
+        turn_page()
+        raise
+    turn_page()
+    return lost, pages
+
+
+def say(text: str) -> None:
+    """A line on stdout; work goes on when nobody reads it any more."""
+    try:
+        typer.echo(text)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
+
+
+def tell(text: str) -> None:
+    """A line on stderr."""
+    try:
+        typer.echo(text, err=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches: progress is shown only then."""
+    return sys.stderr is not None and sys.stderr.isatty()

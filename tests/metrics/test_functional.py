@@ -1,0 +1,182 @@
+"""The maths of the metrics against the formulas by the book, their limits and their invariants."""
+
+import math
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from audioxai.errors import InputError
+from audioxai.metrics import functional as metric
+
+level = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
+row = st.lists(level, min_size=3, max_size=3)
+triples = st.lists(st.tuples(row, row, row), min_size=1, max_size=6)
+cells = st.lists(st.one_of(st.sampled_from([0.0, 1.0, 0.5]), st.floats(1e-9, 1)), min_size=2, max_size=30)
+
+
+def columns(clips):
+    return [torch.tensor([clip[i] for clip in clips], dtype=torch.float64) for i in range(3)]
+
+
+def all_five(p, kept, removed, target=None):
+    return {
+        "AI": metric.average_increase(p, kept, target),
+        "AD": metric.average_drop(p, kept, target),
+        "AG": metric.average_gain(p, kept, target),
+        "FF": metric.faithfulness(p, removed, target),
+        "Fid-In": metric.input_fidelity(p, kept, target),
+    }
+
+
+@given(triples)
+def test_every_clip_by_the_book(clips):
+    found = all_five(*columns(clips))
+    for i, clip in enumerate(clips):
+        for name, value in oracles.clip_metrics(*clip).items():
+            assert found[name][i].item() == pytest.approx(value, rel=1e-12, abs=1e-12), name
+
+
+@given(triples)
+def test_invariants_of_any_table(clips):
+    p, kept, removed = columns(clips)
+    found = {name: value.mean().item() for name, value in all_five(p, kept, removed).items()}
+    assert found["AG"] <= found["AI"] + 1e-9
+    assert (found["AI"] > 0) == (found["AG"] > 0) or p.max() == 1
+    assert found["AD"] + found["AI"] <= 100 + 1e-9
+    assert found["FF"] <= p.max(1).values.mean().item() + 1e-12
+    assert found["AI"] * len(clips) / 100 == pytest.approx(round(found["AI"] * len(clips) / 100))
+    assert 0 <= found["Fid-In"] <= 1
+    for value in found.values():
+        assert math.isfinite(value)
+
+
+@given(triples)
+def test_keeping_everything_changes_nothing(clips):
+    p, _, removed = columns(clips)
+    found = all_five(p, p, removed)
+    assert all(found[name].eq(0).all() for name in ("AI", "AD", "AG"))
+    assert found["Fid-In"].eq(1).all()
+
+
+def test_a_given_target_is_measured():
+    p, kept = torch.tensor([[0.7, 0.3], [0.5, 0.5]]), torch.tensor([[0.2, 0.8], [0.5, 0.5]])
+    target = torch.tensor([1, 1])
+    found = all_five(p, kept, kept, target)
+    np.testing.assert_allclose(found["AI"], [100, 0])
+    np.testing.assert_allclose(found["AD"], [0, 0])
+    np.testing.assert_allclose(found["AG"], [100 * 0.5 / 0.7, 0], rtol=1e-5)
+    np.testing.assert_allclose(found["FF"], [-0.5, 0], rtol=1e-5)
+    # On a tie the first index is the prediction, so class 1 is kept in the first clip only.
+    np.testing.assert_allclose(found["Fid-In"], [1, 0])
+
+
+def test_certain_and_impossible_classes():
+    p, kept = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    found = all_five(p, kept, kept, torch.tensor([0, 0]))
+    assert found["AD"].tolist() == [75, 0]
+    assert found["AG"].tolist() == [0, 100]
+    assert found["AI"].tolist() == [0, 100]
+
+
+@pytest.mark.parametrize("name", ["average_increase", "average_drop", "average_gain", "faithfulness", "input_fidelity"])
+def test_what_is_no_probability_is_refused(name):
+    function, good = getattr(metric, name), torch.tensor([[0.5, 0.5], [0.1, 0.9]])
+    for bad in (torch.tensor([[3.0, -2.0], [0.1, 0.9]]), torch.tensor([[math.nan, 0.5], [0.1, 0.9]])):
+        for pair in ((good, bad), (bad, good)):
+            with pytest.raises(InputError, match="probabilities"):
+                function(*pair)
+    for bad in (good[:1], good[0], torch.rand(2, 3), good[None]):
+        with pytest.raises(InputError, match=r"\(B, K\)"):
+            function(good, bad)
+    for bad in (torch.tensor([0]), torch.tensor([0.0, 1.0]), torch.tensor([0, 2]), torch.tensor([0, -1])):
+        with pytest.raises(InputError, match="target"):
+            function(good, good, bad)
+
+
+@given(cells)
+def test_sparseness_and_complexity_by_the_book(values):
+    assume(sum(values) > 0)
+    mask = torch.tensor([values], dtype=torch.float64)
+    assert metric.sparseness(mask).item() == pytest.approx(oracles.gini(values), rel=1e-9, abs=1e-12)
+    assert metric.complexity(mask).item() == pytest.approx(oracles.entropy(values), rel=1e-9, abs=1e-12)
+    n = len(values)
+    assert -1e-12 <= metric.sparseness(mask).item() <= 1 - 1 / n + 1e-12
+    assert -1e-12 <= metric.complexity(mask).item() <= math.log(n) + 1e-12
+
+
+@settings(max_examples=25)
+@given(cells, st.integers(0, 1000))
+def test_order_level_and_shape_of_a_mask_do_not_matter(values, seed):
+    assume(sum(values) > 0)
+    mask = torch.tensor([values + values], dtype=torch.float64)
+    shuffled = mask[:, torch.randperm(mask.shape[1], generator=torch.Generator().manual_seed(seed))]
+    for function in (metric.sparseness, metric.complexity):
+        for other in (shuffled, mask * 0.125, mask.reshape(1, 2, -1), mask.reshape(1, -1, 2, 1)):
+            torch.testing.assert_close(function(other), function(mask))
+
+
+@pytest.mark.parametrize("value", [1e-6, 0.3, 1.0])
+def test_constant_masks(value):
+    mask = torch.full((2, 7, 11), value)
+    np.testing.assert_allclose(metric.sparseness(mask), [0, 0], atol=1e-12)
+    np.testing.assert_allclose(metric.complexity(mask), [math.log(77)] * 2, rtol=1e-12)
+    np.testing.assert_allclose(metric.complexity(mask, relative=True), [1, 1], rtol=1e-12)
+    np.testing.assert_allclose(metric.mask_mean(mask), [value] * 2, rtol=1e-6)
+
+
+def test_one_cell_is_the_sparsest_and_simplest_mask():
+    mask = torch.zeros(1, 4, 5)
+    mask[0, 1, 2] = 0.5
+    assert metric.sparseness(mask).item() == pytest.approx(1 - 1 / 20)
+    assert metric.complexity(mask).item() == 0
+
+
+def test_an_empty_mask_has_no_value_and_spoils_no_other():
+    mask = torch.zeros(2, 3, 3)
+    mask[1, 0, 0] = 1
+    for function in (metric.sparseness, metric.complexity):
+        assert function(mask).isnan().tolist() == [True, False]
+    assert metric.mask_mean(mask).tolist() == pytest.approx([0, 1 / 9])
+
+
+def test_a_signed_map_is_refused():
+    for function in (metric.sparseness, metric.complexity):
+        with pytest.raises(InputError, match=r"-0\.5"):
+            function(torch.tensor([[0.5, -0.5]]))
+
+
+def test_many_small_cells_keep_their_digits():
+    values = torch.rand(1, 513, 431, generator=torch.Generator().manual_seed(0)) * 1e-4
+    exact = np.sort(values.double().numpy().ravel())
+    n = exact.size
+    gini = ((2 * np.arange(1, n + 1) - n - 1) * exact).sum() / (n * exact.sum())
+    assert metric.sparseness(values).item() == pytest.approx(gini, rel=1e-9)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000))
+def test_interference_gain_by_the_book(seed):
+    mask, stem, other = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    gain, share = metric.interference_gain(mask, stem, other)
+    for i in range(2):
+        expected = oracles.interference(*(x[i].flatten().tolist() for x in (mask, stem, other)))
+        assert (gain[i].item(), share[i].item()) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+
+
+def test_interference_of_perfect_empty_and_full_masks():
+    stem, other = torch.zeros(1, 2, 2), torch.zeros(1, 2, 2)
+    stem[0, 0], other[0, 1] = 1, 1
+    gain, share = metric.interference_gain(stem, stem, other)
+    assert gain.item() > 100
+    assert share.item() == 1
+    gain, share = metric.interference_gain(torch.ones(1, 2, 2), stem, other)
+    assert (gain.item(), share.item()) == (0, 1)
+    gain, share = metric.interference_gain(torch.zeros(1, 2, 2), stem, other)
+    assert math.isfinite(gain.item())
+    assert share.item() == 0
+    with pytest.raises(InputError, match="shape"):
+        metric.interference_gain(torch.ones(1, 2, 3), stem, other)

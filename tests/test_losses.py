@@ -1,0 +1,75 @@
+"""Losses of the learned explainers against the formulas, one clip at a time."""
+
+import math
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audioxai import losses
+
+logits = st.lists(st.lists(st.floats(-30, 30), min_size=4, max_size=4), min_size=1, max_size=5)
+
+
+@given(logits, st.data())
+def test_log_probability_of_the_target(rows, data):
+    target = [data.draw(st.integers(0, 3)) for _ in rows]
+    found = losses.target_log_probability(torch.tensor(rows, dtype=torch.float64), torch.tensor(target))
+    expected = [math.log(p[c]) for p, c in zip(oracles.softmax(np.array(rows)), target, strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    found = losses.target_log_probability(torch.tensor(rows, dtype=torch.float64), torch.tensor(target), True)
+    expected = [-math.log(1 + math.exp(-row[c])) for row, c in zip(rows, target, strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@given(st.floats(1e-6, 0.999))
+def test_mask_in_and_mask_out(p):
+    log_p = torch.tensor([math.log(p)], dtype=torch.float64)
+    assert losses.mask_in(log_p).item() == pytest.approx(-math.log(p))
+    assert losses.mask_out(log_p).item() == pytest.approx(-math.log(1 - p), abs=1e-9)
+    assert losses.mask_out(log_p, bounded=False).item() == pytest.approx(math.log(p))
+
+
+def test_certainty_and_impossibility_stay_finite():
+    log_p = torch.tensor([0.0, -math.inf, -200.0])
+    bounded = losses.mask_out(log_p)
+    assert torch.isfinite(bounded).all()
+    assert bounded[0] > 5
+    assert bounded[1:].tolist() == [0, 0]
+    leaf = torch.tensor([[50.0, -50.0], [-50.0, 50.0]], requires_grad=True)
+    loss = losses.mask_out(losses.target_log_probability(leaf, torch.tensor([0, 0])))
+    loss.sum().backward()
+    assert torch.isfinite(leaf.grad).all()
+
+
+def test_mask_out_rises_with_the_probability():
+    p = torch.linspace(0.001, 0.999, 50)
+    for bounded in (True, False):
+        assert (losses.mask_out(p.log(), bounded=bounded).diff() > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 4, 5), (3, 1, 2, 2)])
+def test_sparsity_is_the_mean_of_each_clip(shape):
+    mask = torch.rand(shape, dtype=torch.float64)
+    expected = [np.mean(m) for m in mask.numpy()]
+    np.testing.assert_allclose(losses.sparsity(mask), expected)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000))
+def test_guidance_is_the_kept_share_of_each_part(seed):
+    mask, stem, other = torch.rand(3, 2, 3, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    kept_stem, kept_other = losses.stem_guidance(mask, stem.square(), other.square())
+    for i in range(2):
+        gain, share = oracles.interference(*(x[i].flatten().tolist() for x in (mask, stem, other)))
+        assert kept_stem[i].item() == pytest.approx(share)
+        assert 10 * math.log10(kept_stem[i] / kept_other[i]) == pytest.approx(gain, abs=1e-9)
+
+
+def test_guidance_of_silence_is_finite():
+    kept = losses.stem_guidance(torch.ones(2, 3, 3), torch.zeros(2, 3, 3), torch.ones(2, 3, 3))
+    assert kept[0].tolist() == [0, 0]
+    assert kept[1].tolist() == [1, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -76,7 +77,7 @@ def _read(path: Path) -> tuple[np.ndarray[Any, Any], int, int, str]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # as bytes: names need not be UTF-8
             rate = int(file.samplerate)
             if file.format == "MP3" and (promising := _promise_length(path.read_bytes(), rate)):
                 with soundfile.SoundFile(io.BytesIO(promising)) as whole:
@@ -206,7 +207,7 @@ def save(path: PathLike, waveform: Tensor, sample_rate: int) -> None:
 
 
 def find_audio(paths: Iterable[PathLike]) -> list[Path]:
-    """Files as given, and every audio file below the folders among ``paths``, sorted within each folder.
+    """Files as given, and every audio file below the folders among ``paths``, sorted, hidden ones left out.
 
     A path that does not exist is returned too: :func:`load` names it, and it does not lose the others.
 
@@ -216,7 +217,7 @@ def find_audio(paths: Iterable[PathLike]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
             if not inside:
                 raise AudioFileError(f"no audio file below {str(path)!r}; looked for {', '.join(AUDIO_SUFFIXES)}")
             found += inside

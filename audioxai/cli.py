@@ -6,6 +6,7 @@ done, 1 something failed, 2 wrong usage, 130 interrupted. ``AUDIOXAI_DEBUG=1`` s
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -98,10 +99,13 @@ def _fail(error: Exception) -> NoReturn:
     if hasattr(error, "format_message"):  # usage: typer brings click under several names
         context = getattr(error, "ctx", None)
         where = "audioxai" if context is None else context.command_path
-        tell(f"error: {error.format_message()}\nsee: {where} --help")
+        dashed = [word for word in sys.argv[1:] if word.startswith("-") and os.path.exists(word)]
+        hint = f"; for the file write ./{dashed[0]}" if dashed else ""
+        tell(f"error: {error.format_message()}{hint}\nsee: {where} --help")
         sys.exit(2)
     if isinstance(error, AudioXAIError):
-        tell(f"error: {error}")
+        full = getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        tell(f"error: {error}{'; make room, then run it again' if full else ''}")
         sys.exit(2 if isinstance(error, ConfigError | TargetError) else 1)
     if isinstance(error, MemoryError):
         tell("error: out of memory; use shorter or fewer clips")
@@ -124,7 +128,7 @@ def _root(
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        tell(context.get_help())
+        say(context.get_help())
         raise typer.Exit(2)
 
 
@@ -199,12 +203,16 @@ def fit(
             tell(f"error: {line}")
         run.start(options, resume=resume)
         quiet: dict[str, Any] = {"seed": seed, "progress": on_terminal()}
-        if classes is not None:
-            train_or_load(model, loader_of(clips, classes), run, epochs=classifier_epochs, **quiet)
-        if not run.finished:
-            say(f"fitting L-MAC on {len(clips)} clips")
-            explainer.fit(loader_of(clips), epochs=epochs, checkpoint=run.explainer_checkpoint, **quiet)
-            explainer.save_pretrained(out)
+        try:
+            if classes is not None:
+                train_or_load(model, loader_of(clips, classes), run, epochs=classifier_epochs, **quiet)
+            if not run.finished:
+                say(f"fitting L-MAC on {len(clips)} clips")
+                explainer.fit(loader_of(clips), epochs=epochs, checkpoint=run.explainer_checkpoint, **quiet)
+                explainer.save_pretrained(out)
+        except (KeyboardInterrupt, SystemExit):
+            tell("stopped; the same command with --resume goes on")
+            raise
         run.finish()
     own = "" if classifier is None else f" --classifier {classifier}"
     say(f"saved in {out}; explain with: audioxai explain CLIP --model {out}{own} --out explained")

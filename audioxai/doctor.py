@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ _REQUIRED = (
 )  # fmt: skip
 _OPTIONAL = ("torchaudio", "torchvision", "torchcodec", "transformers", "speechbrain")
 
+_SECONDS = 120  # longest import
 _REMEDIES = {
     "torchaudio": "torchaudio must match torch: 2.11.0 loads neither beside CPU-only torch nor beside torch 2.15. "
     "audioxai does not need it; while broken it also disables transformers' audio models: pip uninstall torchaudio",
@@ -52,15 +55,40 @@ def _package(name: str, *, required: bool) -> Finding:
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, not required, "not installed", f"pip install {name}" if required else "", required)
+        seen = "not installed" if required else "not installed (optional)"
+        return Finding(name, not required, seen, f"pip install {name}" if required else "", required)
+    oldest = _oldest().get(name, "0")
+    if _numbers(version) < _numbers(oldest):
+        return Finding(name, False, f"{version}, too old", f"pip install '{name}>={oldest}'", required)
     # The audio models of transformers are where a broken torchaudio shows.
     code = "from transformers import ClapModel" if name == "transformers" else f"import {name}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    try:  # -P: a file of the current folder must not pass for the package
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        remedy = f"pip install --force-reinstall {name}"
+        return Finding(name, False, f"{version}, does not load within {_SECONDS} s", remedy, required)
     if done.returncode == 0:
         return Finding(name, True, version, required=required)
     last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
     remedy = _REMEDIES.get(name, f"pip install --force-reinstall {name}")
     return Finding(name, False, f"{version}, does not load: {last[:200]}", remedy, required)
+
+
+@functools.cache
+def _oldest() -> dict[str, str]:
+    """The oldest version of each package that will do, from the toolkit's own metadata."""
+    try:
+        lines = importlib.metadata.requires("audioxai") or []
+    except importlib.metadata.PackageNotFoundError:  # run from its sources
+        return {}
+    found = (re.match(r"([\w.-]+)\s*>=\s*([\d.]+)", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
 
 
 def _formats() -> Iterator[Finding]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +19,7 @@ from torch import Tensor
 from audioxai.audio import save as save_audio
 from audioxai.dsp import STFT
 from audioxai.errors import InputError, OutputError
-from audioxai.files import write_bytes
+from audioxai.files import folder_names, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "Scores"]
 
 _FORMAT = 1
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Scores(NamedTuple):
@@ -163,7 +165,7 @@ class Explanation:
         from audioxai.plot import figure_png
 
         folder = Path(folder)
-        for i, place in enumerate(_folder_names(self.names)):
+        for i, place in enumerate(folder_names(self.names)):
             one, here = self[i], folder / place
             arrays = {
                 "mask": one.mask,
@@ -184,7 +186,8 @@ class Explanation:
             np.savez_compressed(packed, **plain)
             write_bytes(here / "mask.npz", packed.getvalue())
             write_bytes(here / "picture.png", figure_png(one.plot()))
-            write_bytes(here / "explanation.json", json.dumps(one._meta(), indent=2).encode())
+            meta = {**one._meta(), "position": i}
+            write_bytes(here / "explanation.json", json.dumps(meta, indent=2).encode())
         return folder
 
     def _meta(self) -> dict[str, Any]:
@@ -204,7 +207,7 @@ class Explanation:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Explanation:
-        """Read what :meth:`save` wrote: one clip's folder, or a folder of clips of equal size.
+        """Read what :meth:`save` wrote: one clip's folder, or a folder of clips of equal size, in their saved order.
 
         Raises:
             OutputError: nothing was saved there, or it cannot be read.
@@ -218,7 +221,8 @@ class Explanation:
         )
         if not places:
             raise OutputError(f"no saved explanation in {str(folder)!r}: expected explanation.json there or one below")
-        clips = [cls._load_one(place) for place in places]
+        loaded = sorted((cls._load_one(place) for place in places), key=lambda pair: pair[0])
+        clips = [clip for _, clip in loaded]
         if len(clips) == 1:
             return clips[0]
         first = clips[0]
@@ -237,31 +241,22 @@ class Explanation:
         return cls(**{**values, "_cache": {"removed": join("removed"), "scores": scores}})
 
     @classmethod
-    def _load_one(cls, folder: Path) -> Explanation:
+    def _load_one(cls, folder: Path) -> tuple[int, Explanation]:
+        """A clip and its position in the batch that was saved."""
         try:
             meta = json.loads((folder / "explanation.json").read_text())
             with np.load(folder / "mask.npz", allow_pickle=False) as stored:
                 arrays = {name: torch.from_numpy(stored[name])[None] for name in stored.files}
             if meta.pop("format") != _FORMAT:
                 raise OutputError(f"{str(folder)!r} was saved by another version; save it again with this one")
+            position = int(meta.pop("position", 0))
             scores = Scores(arrays["scores_input"], arrays["scores_kept"], arrays["scores_removed"])
             meta["labels"] = None if meta["labels"] is None else tuple(meta["labels"])
             meta["stft"] = None if meta["stft"] is None else STFT(**meta["stft"])
             values = {name: arrays[name] for name in ("mask", "waveform", "input")} | meta
             values |= {name: arrays.get(name) for name in ("target", "attribution")}
-            return cls(**values, _cache={"removed": arrays["removed"], "scores": scores})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return position, cls(**values, _cache={"removed": arrays["removed"], "scores": scores})
+        except _UNREADABLE as error:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(f"the explanation saved in {str(folder)!r} cannot be read: {error}") from error
-
-
-def _folder_names(names: Sequence[str]) -> list[str]:
-    """Safe, distinct folder names: path separators and odd characters become underscores."""
-    taken: dict[str, int] = {}
-    result = []
-    for name in names:
-        safe = re.sub(r"[^\w.()-]+", "_", name).strip("._") or "clip"
-        taken[safe] = taken.get(safe, 0) + 1
-        result.append(safe if taken[safe] == 1 else f"{safe}_{taken[safe]}")
-    return result

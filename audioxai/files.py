@@ -1,18 +1,21 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and safe names for them."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from audioxai.errors import OutputError
 
-__all__ = ["PathLike", "write_bytes", "write_whole"]
+__all__ = ["PathLike", "folder_names", "write_bytes", "write_whole"]
 
 PathLike = str | os.PathLike[str]
+
+_LONGEST_NAME = 120  # bytes; systems take 255
 
 
 def write_whole(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
@@ -47,3 +50,19 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         file.write(data)
 
     write_whole(path, write)
+
+
+def folder_names(names: Sequence[str]) -> list[str]:
+    """Safe, distinct folder names: path separators and odd characters become underscores."""
+    taken: set[str] = set()
+    result = []
+    for name in names:
+        safe = re.sub(r"[^\w.()-]+", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore").strip("._") or "clip"
+        place = safe
+        number = 1
+        while place.casefold() in taken:  # some file systems do not tell case apart
+            number += 1
+            place = f"{safe}_{number}"
+        taken.add(place.casefold())
+        result.append(place)
+    return result

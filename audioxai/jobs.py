@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,8 +143,10 @@ def find_inputs(paths: list[Path], out: Path) -> tuple[list[Path], list[str]]:
         except AudioFileError as error:
             failed.append(str(error))
             continue
-        if path.is_dir():
+        if path.resolve() in out.resolve().parents:
             found = [file for file in found if out.resolve() not in file.resolve().parents]
+            if not found:
+                failed.append(f"no audio file below {str(path)!r} besides the results in {str(out)!r}")
         for file in found:
             files.setdefault(file.resolve(), file)
     return list(files.values()), failed
@@ -167,6 +170,7 @@ def explain_all(files: list[Path], explainer: Explainer, target: str | int | Non
             done.clear()
 
     work = list(zip(files, distinct_names(files), strict=True))
+    made = 0
     try:
         for file, name in tqdm(work, desc="explain", disable=len(work) < 2 or not on_terminal()):
             try:
@@ -174,18 +178,29 @@ def explain_all(files: list[Path], explainer: Explainer, target: str | int | Non
                 save_clip(explanation, out)
             except OutputError:  # the next clip would not fit either
                 raise
-            except AudioXAIError as error:
+            except Exception as error:  # whatever is wrong with one clip must not lose the others
                 lost += 1
-                tqdm.write(f"error: {error}", file=sys.stderr)
+                tqdm.write(f"error: {_about(file, error)}", file=sys.stderr)
                 continue
+            made += 1
             done.append(explanation)
             if len(done) == _CLIPS_PER_PAGE:
                 turn_page()
-    except KeyboardInterrupt:
-        turn_page()
+    except (KeyboardInterrupt, SystemExit, OutputError):
+        with suppress(OutputError):
+            turn_page()
+        tell(f"stopped after {made} of {len(work)} clip(s)" + (f"; listen: {', '.join(pages)}" if pages else ""))
         raise
     turn_page()
     return lost, pages
+
+
+def _about(file: Path, error: Exception) -> str:
+    """What went wrong with a file, on one line that names it."""
+    if os.environ.get("AUDIOXAI_DEBUG"):
+        traceback.print_exception(error)
+    what = str(error) if isinstance(error, AudioXAIError) else f"{type(error).__name__}: {error}"
+    return what if repr(str(file)) in what else f"{str(file)!r}: {what}"
 
 
 def say(text: str) -> None:

@@ -14,10 +14,10 @@ from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, nearest
 if TYPE_CHECKING:
     from audioxai.classifier import AudioClassifier
 
-__all__ = ["LatentLayer", "choose_layers", "name_of", "read_layers"]
+__all__ = ["PROBE_SECONDS", "LatentLayer", "choose_layers", "name_of", "read_layers"]
 
 _MOST_LAYERS = 4
-_PROBE_SECONDS = (1.0, 2.0, 5.0, 10.0)
+PROBE_SECONDS = (1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _dry_runs(classifier: AudioClassifier) -> list[dict[str, torch.Size]]:
     failure: Exception | None = None
     generator = torch.Generator().manual_seed(0)
     with classifier.frozen(), torch.random.fork_rng(devices=[]), torch.no_grad():
-        for seconds in _PROBE_SECONDS:
+        for seconds in PROBE_SECONDS:
             noise = 0.1 * torch.randn(2, round(seconds * classifier.sample_rate), generator=generator)
             try:
                 runs.append(_shapes(classifier, noise.to(classifier.device)))
@@ -175,7 +175,7 @@ def _dry_runs(classifier: AudioClassifier) -> list[dict[str, torch.Size]]:
                 break
     if not runs:
         raise ClassifierError(
-            f"the network accepts none of the probe clips of {_PROBE_SECONDS} s ({failure}); "
+            f"the network accepts none of the probe clips of {PROBE_SECONDS} s ({failure}); "
             "name layers as {name: function to (B, C, F, N)} to skip the probe"
         ) from failure
     return runs

@@ -55,13 +55,13 @@ def distinct_names(files: Sequence[Path]) -> list[str]:
 
     Case and characters that folders replace do not make names distinct.
     """
-    from audioxai.explanation import _folder_names
+    from audioxai.files import folder_names
 
     names: list[str] = []
     taken: set[str] = set()
 
     def free(name: str) -> bool:
-        return _folder_names([name])[0].casefold() not in taken
+        return folder_names([name])[0].casefold() not in taken
 
     for file in files:
         short = file.name.encode(errors="surrogateescape")[:_LONGEST].decode(errors="ignore")
@@ -72,7 +72,7 @@ def distinct_names(files: Sequence[Path]) -> list[str]:
         base = name
         while not free(name):
             name, number = f"{base}_{number}", number + 1
-        taken.add(_folder_names([name])[0].casefold())
+        taken.add(folder_names([name])[0].casefold())
         names.append(name)
     return names
 
@@ -83,14 +83,20 @@ def save_clip(explanation: Explanation, out: Path) -> None:
     Raises:
         OutputError: they could not be written.
     """
+    place: Path | None = None
     try:
         with tempfile.TemporaryDirectory(dir=out, prefix=".audioxai-") as beside:
-            explanation.save(beside)
+            try:
+                explanation.save(beside)
+            except OutputError as error:  # named after where the file was to go
+                raise OutputError(str(error).replace(beside, str(out))) from error.__cause__
             for folder in sorted(Path(beside).iterdir()):
                 place = out / folder.name
                 place.mkdir(exist_ok=True)
                 for file in sorted(folder.iterdir()):
                     os.replace(file, place / file.name)
+    except FileExistsError as error:
+        raise OutputError(f"{str(place)!r} is a file, but results go there; choose another --out") from error
     except OSError as error:
         if isinstance(error, OutputError):
             raise

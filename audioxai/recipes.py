@@ -10,6 +10,7 @@ from torch import Tensor
 
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import InputError
+from audioxai.inputs import read_batch
 from audioxai.training import History, TrainingOptions, train
 
 __all__ = ["accuracy", "augment", "train_classifier"]
@@ -66,13 +67,18 @@ def _unpack(batch: Any, classifier: AudioClassifier) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"training a classifier takes batches of (waveform, label); got {type(batch).__name__}"
         ) from error
-    waveform, labels = waveform.to(classifier.device), labels.to(classifier.device)
+    waveform = read_batch(waveform, classifier.sample_rate).to(classifier.device)
+    labels = torch.as_tensor(labels, device=classifier.device)
+    if len(labels) != len(waveform):
+        raise InputError(f"the batch has {len(waveform)} clips, but {len(labels)} labels")
     if labels.ndim == 1:
         if classifier.labels is None:
             raise InputError(
                 "class numbers need to know how many classes there are; pass labels=[...] to AudioClassifier"
             )
-        labels = torch.nn.functional.one_hot(labels, len(classifier.labels))
+        if labels.is_floating_point() or ((labels < 0) | (labels >= len(classifier.labels))).any():
+            raise InputError(f"labels are class numbers from 0 to {len(classifier.labels) - 1}; got {labels.tolist()}")
+        labels = torch.nn.functional.one_hot(labels.long(), len(classifier.labels))
     return waveform, labels.float()
 
 

@@ -213,10 +213,9 @@ class MelSpace(Space):
         assert analysis.spectrum is not None
         bands = self.mel.to_mel(magnitude(analysis.spectrum))
         gains = (self._from_scale(values) / bands.clamp(min=1e-10)) ** (1 / self.mel.power)
-        spread = band_to_bin(self.mel.bank)
-        return istft(
-            torch.einsum("mf,bmn->bfn", spread, gains) * analysis.spectrum, self.stft, analysis.waveform.shape[-1]
-        )
+        with torch.autocast(gains.device.type, enabled=False):  # sound keeps float32, like the front ends
+            spread = torch.einsum("mf,bmn->bfn", band_to_bin(self.mel.bank), gains.float())
+        return istft(spread * analysis.spectrum, self.stft, analysis.waveform.shape[-1])
 
 
 class WaveformSpace(Space):

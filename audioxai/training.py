@@ -12,7 +12,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class TrainingOptions:
             ``None`` never stops early.
         seed: of everything random in the run.
         checkpoint: file to resume from if it exists, rewritten after every epoch.
-        progress: show a bar with the losses.
+        progress: show a bar with the losses, on a terminal or in a notebook.
     """
 
     epochs: int = 20
@@ -87,6 +87,7 @@ def train(
     *,
     val_loader: Iterable[Any] | None = None,
     name: str = "fit",
+    identity: Mapping[str, Any] | None = None,
 ) -> History:
     """Fit the parameters of ``module`` in place.
 
@@ -97,15 +98,19 @@ def train(
         options: how.
         val_loader: batches whose mean ``"loss"`` drives early stopping.
         name: shown at the progress bar.
+        identity: what else decides the result, as JSON types; a checkpoint made with another is refused.
 
     Returns:
         One dict of mean losses per epoch, with ``"epoch"``, ``"seconds"`` and, with a ``val_loader``, ``"val_loss"``.
 
     Raises:
-        InputError: the loader yields nothing, or only once.
+        InputError: the loader is none, yields nothing, or only once; a loss is not finite.
         ConfigError: the checkpoint belongs to a run with other options.
         OutputError: the checkpoint cannot be read or written.
     """
+    for given in (loader, val_loader):
+        if given is not None and not hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
+            raise InputError(f"a loader is a list of batches or a DataLoader; got {type(given).__name__}")
     accelerator = _accelerator(module, options.precision)
     run = _Run(module, step)
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -113,7 +118,7 @@ def train(
     prepared_run, prepared = accelerator.prepare(run, optimizer)
     if accelerator.num_processes > 1 and isinstance(loader, torch.utils.data.DataLoader):
         loader = accelerator.prepare(loader)
-    state = _State(module, optimizer, options)
+    state = _State(module, optimizer, options, identity or {})
     state.batches = _length(loader) or 0
     with _own_random_state(next(iter(parameters)).device):
         state.resume()
@@ -143,9 +148,10 @@ def train(
                 again = "" if state.epoch == 0 else f" in epoch {state.epoch + 1}: it can be read only once"
                 raise InputError(f"the loader yields no batch{again}; pass a list or a DataLoader that is not empty")
             state.batches = batches
-            record = {"epoch": float(state.epoch + 1), **{k: v / batches for k, v in sums.items()}}
+            means = {k: v / batches for k, v in sums.items()}
             if val_loader is not None:
-                record["val_loss"] = _validate(module, step, val_loader, accelerator)
+                means["val_loss"] = _validate(module, step, val_loader, accelerator)
+            record = {"epoch": float(state.epoch + 1), **_over_processes(means, accelerator)}
             record["seconds"] = time.perf_counter() - start
             state.finish_epoch(record, write=accelerator.is_main_process)
         state.restore_best()
@@ -167,10 +173,17 @@ class _Run(nn.Module):
 class _State:
     """Where a run is: epoch, history, best weights; and the checkpoint that keeps it."""
 
-    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, options: TrainingOptions) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        options: TrainingOptions,
+        identity: Mapping[str, Any],
+    ) -> None:
         self.module = module
         self.optimizer = optimizer
         self.options = options
+        self.identity = {**options.identity(), **identity}
         self.path = None if options.checkpoint is None else Path(options.checkpoint)
         self.epoch = 0
         self.batches = 0  # in an epoch, once known
@@ -189,7 +202,8 @@ class _State:
 
     def finish_epoch(self, record: dict[str, float], *, write: bool) -> None:
         watched = "val_loss" if "val_loss" in record else "loss"
-        if self.options.patience is not None and all(record[watched] < past[watched] for past in self.history):
+        before = [past.get(watched, math.inf) for past in self.history]
+        if self.options.patience is not None and all(record[watched] < past for past in before):
             self.best = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
             self.best_epoch = self.epoch + 1
         self.epoch += 1
@@ -209,13 +223,15 @@ class _State:
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
         meta = {
-            "options": self.options.identity(),
+            "options": self.identity,
             "epoch": self.epoch,
             "batches": self.batches,
             "best_epoch": self.best_epoch,
             "history": self.history,
         }
-        blob = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {"run": json.dumps(meta)})
+        # Copies, since safetensors refuses weights that are tied.
+        plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        blob = save(plain, {"run": json.dumps(meta)})
         write_bytes(path, blob)
 
     def resume(self) -> None:
@@ -226,17 +242,21 @@ class _State:
         try:
             with safe_open(self.path, framework="pt") as file:
                 meta = json.loads((file.metadata() or {})["run"])
+                found = dict(meta["options"])
+                progress = int(meta["epoch"]), int(meta["batches"]), int(meta["best_epoch"]), list(meta["history"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise OutputError(
                 f"the checkpoint {str(self.path)!r} cannot be read ({error}); delete it to start anew"
             ) from error
-        mine = self.options.identity()
-        if meta["options"] != mine:
-            other = {k: v for k, v in meta["options"].items() if mine.get(k) != v}
+        mine = json.loads(json.dumps(self.identity))
+        if found != mine:
+            other = [
+                f"{k}={found.get(k)!r}, now {mine.get(k)!r}" for k in {**found, **mine} if found.get(k) != mine.get(k)
+            ]
             raise ConfigError(
-                f"the checkpoint {str(self.path)!r} belongs to a run with {other}; use the same options, another file, "
-                "or delete it"
+                f"the checkpoint {str(self.path)!r} belongs to a run with {'; '.join(other)}; use the same, another "
+                "file, or delete it"
             )
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -252,8 +272,7 @@ class _State:
             slots.setdefault(int(index), {})[slot] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.best = part("best.")
-        self.epoch, self.batches, self.best_epoch = meta["epoch"], meta["batches"], meta["best_epoch"]
-        self.history = meta["history"]
+        self.epoch, self.batches, self.best_epoch, self.history = progress
 
 
 def _accelerator(module: nn.Module, precision: Precision) -> Accelerator:
@@ -285,7 +304,7 @@ def _progress(
         desc=f"{name} {state.epoch + 1}/{options.epochs}",
         total=_length(loader),
         leave=state.epoch + 1 == options.epochs,
-        disable=not (options.progress and accelerator.is_local_main_process),
+        disable=None if options.progress and accelerator.is_local_main_process else True,  # None: on a terminal only
     )
     yield from state.bar
 
@@ -314,6 +333,14 @@ def _validate(
     if batches == 0:
         raise InputError("val_loader yields no batch; pass a list or a DataLoader that is not empty")
     return total / batches
+
+
+def _over_processes(means: dict[str, float], accelerator: Accelerator) -> dict[str, float]:
+    """Means over all processes, so that each records the same and they stop together."""
+    if accelerator.num_processes == 1:
+        return means
+    values = torch.tensor(list(means.values()), dtype=torch.float64, device=accelerator.device)
+    return dict(zip(means, accelerator.reduce(values, reduction="mean").tolist(), strict=True))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
@@ -143,6 +143,10 @@ class Explainer:
         attribution = self._attribute(analysis.values, Score(self, analysis, target)).detach()
         return Solution(to_mask(attribution, self.normalise), logits, target, attribution)
 
+    def _solve_all(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
+        """Several targets of the same clips; a method that can share work between them overrides this."""
+        return [self._solve(analysis, target) for target in targets]
+
     # What a caller uses -------------------------------------------------------------------------------------------
 
     def fit(self, loader: Iterable[Any] | None = None, **options: Any) -> Self:
@@ -171,29 +175,21 @@ class Explainer:
         Raises:
             InputError, AudioFileError, TargetError, ClassifierError: see these; each names the fix.
         """
-        clips = as_waveform(waveform, self.classifier.sample_rate, sample_rate).to(self.classifier.device)
-        if names is None and isinstance(waveform, str | os.PathLike):
-            names = [os.path.basename(waveform)]
-        if names is not None and len(names) != len(clips):
-            raise InputError(f"{len(names)} names were given for {len(clips)} clip(s)")
-        parsed = parse_target(target, len(clips), self.classifier.labels)
-        solutions: list[Solution] = []
-        analyses: list[Analysis] = []
-        sounds: list[Tensor] = []
-        with self._untouched():
-            for start in range(0, len(clips), self.max_batch):
-                part = slice(start, start + self.max_batch)
-                analysis = self.space.analyse(clips[part])
-                solution = self._solve(analysis, parsed.rows(part))
-                if not torch.isfinite(solution.logits).all():
-                    raise ClassifierError(
-                        "the network returned NaN or infinite logits; check its weights and input range"
-                    )
-                with torch.no_grad():
-                    sounds.append(self.space.resynthesise(solution.mask * analysis.values, analysis))
-                solutions.append(solution)
-                analyses.append(analysis)
-        return self._pack(clips, solutions, analyses, sounds, names)
+        return self._explain(waveform, [target], sample_rate, names)[0]
+
+    def explain_all(
+        self,
+        waveform: WaveformLike,
+        targets: Iterable[TargetLike],
+        *,
+        sample_rate: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> list[Explanation]:
+        """One explanation per target of the same clip or batch, from one forward pass where the method allows.
+
+        Args: as for :meth:`explain`, with several targets.
+        """
+        return self._explain(waveform, list(targets), sample_rate, names)
 
     def attribute(self, waveform: WaveformLike, target: TargetLike = None, *, sample_rate: int | None = None) -> Tensor:
         """The signed attribution, shaped like the space's values; for methods that yield masks, the mask.
@@ -203,14 +199,35 @@ class Explainer:
         explanation = self.explain(waveform, target, sample_rate=sample_rate)
         return explanation.mask if explanation.attribution is None else explanation.attribution
 
-    def explain_all(
-        self, waveform: WaveformLike, targets: Iterable[TargetLike], *, sample_rate: int | None = None
-    ) -> list[Explanation]:
-        """One explanation per target of the same clip or batch."""
-        clips = as_waveform(waveform, self.classifier.sample_rate, sample_rate)
-        return [self.explain(clips, target) for target in targets]
-
     # Inside -------------------------------------------------------------------------------------------------------
+
+    def _explain(
+        self,
+        waveform: WaveformLike,
+        targets: Sequence[TargetLike],
+        sample_rate: int | None,
+        names: Sequence[str] | None,
+    ) -> list[Explanation]:
+        clips = as_waveform(waveform, self.classifier.sample_rate, sample_rate).to(self.classifier.device)
+        if names is None and isinstance(waveform, str | os.PathLike):
+            names = [os.path.basename(waveform)]
+        if names is not None and len(names) != len(clips):
+            raise InputError(f"{len(names)} names were given for {len(clips)} clip(s)")
+        parsed = [parse_target(target, len(clips), self.classifier.labels) for target in targets]
+        solutions: list[list[Solution]] = []
+        analyses: list[Analysis] = []
+        with self._untouched():
+            for start in range(0, len(clips), self.max_batch):
+                part = slice(start, start + self.max_batch)
+                analysis = self.space.analyse(clips[part])
+                found = self._solve_all(analysis, [target.rows(part) for target in parsed])
+                if not all(torch.isfinite(solution.logits).all() for solution in found):
+                    raise ClassifierError(
+                        "the network returned NaN or infinite logits; check its weights and input range"
+                    )
+                solutions.append(found)
+                analyses.append(analysis)
+        return [self._pack(clips, list(parts), analyses, names) for parts in zip(*solutions, strict=True)]
 
     @contextmanager
     def _untouched(self) -> Iterator[None]:
@@ -233,17 +250,16 @@ class Explainer:
         clips: Tensor,
         solutions: list[Solution],
         analyses: list[Analysis],
-        sounds: list[Tensor],
         names: Sequence[str] | None,
     ) -> Explanation:
         space, classifier = self.space, self.classifier
         target = _join([s.target for s in solutions])
         attributions = [s.attribution for s in solutions if s.attribution is not None]
 
-        def removed() -> Tensor:
+        def sound(gains: Callable[[Tensor], Tensor]) -> Tensor:
             with torch.no_grad():
                 parts = zip(solutions, analyses, strict=True)
-                return torch.cat([space.resynthesise((1 - s.mask) * a.values, a) for s, a in parts])
+                return torch.cat([space.resynthesise(gains(s.mask) * a.values, a) for s, a in parts])
 
         def scores() -> Scores:
             rows = []
@@ -256,7 +272,7 @@ class Explainer:
 
         return Explanation(
             mask=torch.cat([s.mask for s in solutions]),
-            waveform=torch.cat(sounds),
+            waveform=sound(lambda mask: mask),
             input=clips,
             target=target.classes,
             target_names=target.names(classifier.labels, len(clips)),
@@ -270,7 +286,7 @@ class Explainer:
             stft=getattr(space, "stft", None),
             attribution=torch.cat(attributions) if attributions else None,
             names=list(names) if names is not None else [],
-            _removed=removed,
+            _removed=lambda: sound(lambda mask: 1 - mask),
             _scores=scores,
         )
 

@@ -1,6 +1,6 @@
 """LearnedExplainer: what every explainer with a trained decoder shares.
 
-A method writes ``_build`` (its decoder), ``training_step`` (its losses) and ``_mask``; fitting, resuming, saving and
+A method writes ``_build`` (its decoder), ``training_step`` (its losses) and ``_masks``; fitting, resuming, saving and
 the rest are inherited.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.classifier import AudioClassifier
-from audioxai.errors import ConfigError, InputError, NotFittedError, OutputError
+from audioxai.errors import ClassifierError, ConfigError, InputError, NotFittedError, OutputError
 from audioxai.explainers.base import Explainer, Solution
 from audioxai.files import write_bytes
 from audioxai.inputs import read_batch
+from audioxai.latents import PROBE_SECONDS
 from audioxai.spaces import Analysis, Space
 from audioxai.targets import Target
 from audioxai.training import History, TrainingOptions, train
@@ -62,8 +63,23 @@ class LearnedExplainer(Explainer):
         """Losses of a batch of waveforms (B, T) on the classifier's device; ``"loss"`` is minimised."""
 
     @abstractmethod
-    def _mask(self, analysis: Analysis, target: Target) -> tuple[Tensor, Tensor, Target]:
-        """Masks for a batch: (mask, logits, resolved target)."""
+    def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
+        """Masks of one batch for one or several targets."""
+
+    def _map_shapes(self) -> list[tuple[int, int]]:
+        """(C, F') of the classifier's maps, from silence of a length that the network takes."""
+        classifier, failure = self.classifier, None
+        for seconds in PROBE_SECONDS:
+            silence = torch.zeros(1, round(seconds * classifier.sample_rate), device=classifier.device)
+            analysis = self.space.analyse(silence)
+            try:
+                _, latents = classifier.classify_with_latents(self.space.features(analysis.values, analysis))
+            except ClassifierError as error:
+                failure = error
+                continue
+            return [(m.shape[1], m.shape[2]) for m in classifier.as_maps(latents)]
+        assert failure is not None
+        raise failure
 
     # What is shared -----------------------------------------------------------------------------------------------
 
@@ -132,7 +148,15 @@ class LearnedExplainer(Explainer):
             torch.manual_seed(options.seed)
             self.decoder_ = self._build().to(device)
             try:
-                self.history_ = train(self.decoder_, step, loader, options, val_loader=val_loader, name=f"{self.name}")
+                self.history_ = train(
+                    self.decoder_,
+                    step,
+                    loader,
+                    options,
+                    val_loader=val_loader,
+                    name=self.name,
+                    identity=self._identity() if options.checkpoint is not None else None,
+                )
             except BaseException:
                 self.decoder_ = before
                 raise
@@ -140,10 +164,22 @@ class LearnedExplainer(Explainer):
             self.decoder_.requires_grad_(False)
         return self
 
-    def _solve(self, analysis: Analysis, target: Target) -> Solution:
+    def _solve_all(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
         self.decoder  # noqa: B018 (raises before any work when not fitted)
-        mask, logits, target = self._mask(analysis, target)
-        return Solution(mask, logits, target)
+        return self._masks(analysis, targets)
+
+    def _identity(self) -> dict[str, Any]:
+        """What a decoder belongs to, as JSON types."""
+        stft = getattr(self.space, "stft", None)
+        return {
+            "explainer": type(self).__name__,
+            "space": self.space.name,
+            "scale": self.space.scale,
+            "stft": None if stft is None else stft.to_dict(),
+            "options": {name: getattr(self, name) for name in self.options},
+            "layers": list(self.classifier.layers),
+            "classifier": self.classifier.fingerprint(),
+        }
 
     # Saving -------------------------------------------------------------------------------------------------------
 
@@ -160,14 +196,9 @@ class LearnedExplainer(Explainer):
         weights = save({k: v.detach().cpu().contiguous() for k, v in self.decoder.state_dict().items()})
         config = {
             "format": _FORMAT,
-            "explainer": type(self).__name__,
-            "space": self.space.name,
-            "scale": self.space.scale,
+            **self._identity(),
             "normalise": self.normalise,
             "seed": self.seed,
-            "options": {name: getattr(self, name) for name in self.options},
-            "layers": list(self.classifier.layers),
-            "classifier": self.classifier.fingerprint(),
             "history": self.history_,
         }
         write_bytes(folder / _WEIGHTS, weights)
@@ -203,6 +234,8 @@ class LearnedExplainer(Explainer):
         try:
             config = json.loads((folder / _CONFIG).read_text())
             weights = load((folder / _WEIGHTS).read_bytes())
+            if not isinstance(config, dict):
+                raise ValueError(f"{_CONFIG} holds a {type(config).__name__}")
         except (OSError, ValueError, SafetensorError) as error:
             raise OutputError(f"no saved explainer can be read in {str(folder)!r}: {error}") from error
         if config.get("format") != _FORMAT or config.get("explainer") != cls.__name__:
@@ -210,16 +243,35 @@ class LearnedExplainer(Explainer):
                 f"{str(folder)!r} holds {config.get('explainer')!r} in format {config.get('format')!r}; "
                 f"load it with that class and version, not {cls.__name__} in format {_FORMAT}"
             )
+        try:
+            fitted_on, layers = config["classifier"], config["layers"]
+            saved = {"space": space or config["space"], "scale": config["scale"], "seed": config["seed"]}
+            options, history = config["options"], config["history"]
+        except KeyError as error:
+            raise OutputError(f"no saved explainer can be read in {str(folder)!r}: no entry {error}") from error
         found = classifier.fingerprint()
-        if found != config["classifier"]:
+        if found != fitted_on:
             raise ConfigError(
-                f"the explainer in {str(folder)!r} was fitted on another classifier (fingerprint "
-                f"{config['classifier'][:12]}, this one {found[:12]}): weights or front end differ; fit a new one"
+                f"the explainer in {str(folder)!r} was fitted on another classifier (fingerprint {fitted_on[:12]}, "
+                f"this one {found[:12]}): weights or front end differ; fit a new one"
             )
-        saved = {"space": space or config["space"], "scale": config["scale"], "seed": config["seed"]}
-        explainer = cls(classifier, **{**saved, **config["options"], **base})
+        if layers != list(classifier.layers):
+            raise ConfigError(
+                f"the explainer in {str(folder)!r} reads the layers {layers}, this classifier gives "
+                f"{list(classifier.layers)}; pass layers={layers} to AudioClassifier"
+            )
+        explainer = cls(classifier, **{**saved, **options, **base})
+        mine = explainer._identity()
+        if other := [k for k in ("space", "scale", "stft") if k in config and config[k] != mine[k]]:
+            raise ConfigError(
+                f"the explainer in {str(folder)!r} was fitted with {other[0]}={config[other[0]]!r}, here it is "
+                f"{mine[other[0]]!r}; pass the space it was fitted in as space="
+            )
         explainer.decoder_ = explainer._build()
-        explainer.decoder_.load_state_dict(weights)
+        try:
+            explainer.decoder_.load_state_dict(weights)
+        except RuntimeError as error:
+            raise OutputError(f"{_WEIGHTS} in {str(folder)!r} does not fit {_CONFIG}: {error}") from error
         explainer.decoder_.to(classifier.device).eval().requires_grad_(False)
-        explainer.history_ = config["history"]
+        explainer.history_ = history
         return explainer

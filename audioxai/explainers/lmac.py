@@ -7,13 +7,15 @@ the same decoder follows any target: a class, several, or a callable.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from audioxai.classifier import AudioClassifier
-from audioxai.errors import ConfigError, TargetError
+from audioxai.errors import ClassifierError, ConfigError, TargetError
+from audioxai.explainers.base import Solution
 from audioxai.explainers.learned import LearnedExplainer
 from audioxai.losses import mask_in, mask_out, sparsity, stem_guidance, target_log_probability
 from audioxai.nn.decoder import EvidenceDecoder
@@ -78,38 +80,52 @@ class LMAC(LearnedExplainer):
         self.width = width
 
     def _build(self) -> nn.Module:
-        seconds = torch.zeros(1, self.classifier.sample_rate, device=self.classifier.device)
-        analysis = self.space.analyse(seconds)
-        _, latents = self.classifier.classify_with_latents(self.space.features(analysis.values, analysis))
-        shapes = [(m.shape[1], m.shape[2]) for m in self.classifier.as_maps(latents)]
+        shapes = self._map_shapes()
         return EvidenceDecoder(shapes, self.space.rows, grid=self.space.grid, width=self.width, evidence=self.evidence)
 
-    def _mask(self, analysis: Analysis, target: Target) -> tuple[Tensor, Tensor, Target]:
-        if not self.evidence and not target.predicted:
+    def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
+        if not self.evidence and not all(target.predicted for target in targets):
             raise TargetError(
                 "this LMAC was built with evidence=False and explains the predicted class only: target=None"
             )
         with torch.no_grad():
             features = self.space.features(analysis.values, analysis)
-        logits, maps, evidence, target = self._read(features, target)
+        logits, maps, read = self._read(features, targets)
         with torch.no_grad():
-            return self.decoder(maps, evidence, analysis.values).sigmoid(), logits, target
+            return [
+                Solution(self.decoder(maps, evidence, analysis.values).sigmoid(), logits, target)
+                for target, evidence in read
+            ]
 
-    def _read(self, features: Tensor, target: Target) -> tuple[Tensor, list[Tensor], list[Tensor] | None, Target]:
-        """One forward pass, and with evidence one backward to the latents: logits, latents, evidence, target."""
+    def _read(
+        self, features: Tensor, targets: Sequence[Target]
+    ) -> tuple[Tensor, list[Tensor], list[tuple[Target, list[Tensor] | None]]]:
+        """One forward pass, and with evidence one backward pass to the latents for each target.
+
+        Returns:
+            Logits, latents as maps, and for each target the resolved target and its evidence.
+        """
         classifier = self.classifier
         logits, latents = classifier.classify_with_latents(features, differentiable=self.evidence)
-        target = target.resolve(logits, classifier.labels)
+        resolved = [target.resolve(logits, classifier.labels) for target in targets]
         maps = classifier.as_maps([latent.detach() for latent in latents])
         if not self.evidence:
-            return logits, maps, None, target
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(target.score(logits).sum(), latents, allow_unused=True)
-        evidence = [
-            torch.zeros_like(latent) if gradient is None else latent.detach() * gradient
-            for latent, gradient in zip(latents, gradients, strict=True)
-        ]
-        return logits.detach(), maps, classifier.as_maps(evidence), target
+            return logits, maps, [(target, None) for target in resolved]
+        read: list[tuple[Target, list[Tensor] | None]] = []
+        for number, target in enumerate(resolved, 1):
+            with torch.enable_grad():
+                score = target.score(logits).sum()
+            if not score.requires_grad:
+                raise ClassifierError(
+                    f"the score does not depend on the layers {classifier.layers}; choose another target or layers"
+                )
+            gradients = torch.autograd.grad(score, latents, allow_unused=True, retain_graph=number < len(resolved))
+            evidence = [
+                torch.zeros_like(latent) if gradient is None else latent.detach() * gradient
+                for latent, gradient in zip(latents, gradients, strict=True)
+            ]
+            read.append((target, classifier.as_maps(evidence)))
+        return logits.detach(), maps, read
 
     def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
         space, classifier = self.space, self.classifier
@@ -117,7 +133,7 @@ class LMAC(LearnedExplainer):
         with torch.no_grad():
             analysis = space.analyse(stem + other)
             features = space.features(analysis.values, analysis)
-        _, maps, evidence, target = self._read(features, target)
+        _, maps, [(target, evidence)] = self._read(features, [target])
         mask = self.decoder(maps, evidence, analysis.values).sigmoid()
         both = torch.cat([mask * analysis.values, (1 - mask) * analysis.values])
         classes = target.classes

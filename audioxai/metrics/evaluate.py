@@ -103,7 +103,8 @@ class Results:
         lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
         for explainer in self.scores:
             cells = [_digits(name, self.mean(explainer, name)) for name in names]
-            lines.append(f"| {explainer} | " + " | ".join(cells) + " |")
+            name = explainer.replace("|", r"\|")
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
 
@@ -128,8 +129,11 @@ def evaluate(
 
     Raises:
         InputError: the loader yields nothing.
+        ConfigError: no explainer is given, or two share a name.
     """
     named = dict(explainers) if isinstance(explainers, Mapping) else {e.name: e for e in explainers}
+    if not named:
+        raise ConfigError("there is no explainer to evaluate; pass at least one")
     if len(named) != len(explainers):
         raise ConfigError("two explainers share a name; pass a dict with a name for each")
     collected: dict[str, dict[str, list[Tensor]]] = {name: {} for name in named}

@@ -159,6 +159,7 @@ def test_explain_all_is_one_explanation_per_target(method):
     clips = networks.clips(2, 4000)
     for target, result in zip((0, "bell"), made.explain_all(clips, [0, "bell"]), strict=True):
         same(result, made.explain(clips, target))
+    assert made.explain_all(clips, []) == []
 
 
 @once

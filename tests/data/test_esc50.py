@@ -1,0 +1,112 @@
+"""The ESC-50 loader, on a small tree in the archive's layout and on the real clips."""
+
+import csv
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import audioxai as ax
+from audioxai.data import ESC50
+from audioxai.errors import AudioFileError, ConfigError
+
+RATE = 16000
+ROWS = [
+    ("1-1-A-0.wav", 1, 0, "dog", True),
+    ("1-2-A-14.wav", 1, 14, "chirping_birds", False),
+    ("2-3-A-0.wav", 2, 0, "dog", True),
+    ("3-4-A-41.wav", 3, 41, "chainsaw", True),
+    ("5-5-A-36.wav", 5, 36, "vacuum_cleaner", False),
+]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    (tmp_path / "meta").mkdir()
+    with (tmp_path / "meta" / "esc50.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["filename", "fold", "target", "category", "esc10", "src_file", "take"])
+        for name, fold, target, category, esc10 in ROWS:
+            table.writerow([name, fold, target, category, esc10, "1", "A"])
+    for i, row in enumerate(ROWS):
+        samples = 22050 * (1 if i else 3)
+        ax.save(tmp_path / "audio" / row[0], torch.full((samples,), 0.1 * (i + 1)), 22050)
+    return tmp_path
+
+
+def test_labels_classes_and_clips(tree):
+    data = ESC50(tree, seconds=2)
+    assert data.labels == ("chainsaw", "chirping_birds", "dog", "vacuum_cleaner")
+    assert len(data) == 5
+    assert data.classes == [2, 1, 2, 0, 3]
+    clips, classes = data.tensors()
+    assert clips.shape == (5, 2 * RATE)
+    assert classes.tolist() == data.classes
+    for i, (clip, label) in enumerate(data[k] for k in range(5)):
+        assert torch.equal(clip, clips[i])
+        assert label == data.classes[i]
+        assert clip[1000:8000].mean().item() == pytest.approx(0.1 * (i + 1), abs=1e-3)
+    assert clips[0, -1000:].mean() > 0.09  # longer than two seconds: cut
+    assert clips[1, RATE + 100 :].eq(0).all()  # shorter: padded
+
+
+def test_folds_and_the_ten_class_subset(tree):
+    assert [p.name for p in ESC50(tree, folds=[1]).files] == ["1-1-A-0.wav", "1-2-A-14.wav"]
+    assert len(ESC50(tree, folds=(2, 3))) == 2
+    ten = ESC50(tree, folds=(1, 2, 3), esc10=True)
+    assert ten.labels == ("chainsaw", "dog")
+    assert ten.classes == [1, 1, 0]
+    # Classes mean the same in every fold, also where a fold lacks one.
+    assert ESC50(tree, folds=[3]).labels == ESC50(tree).labels
+    assert len(ESC50(tree, folds=[4])) == 0
+
+
+def test_clips_are_decoded_once(tree, monkeypatch):
+    import audioxai.data.esc50 as module
+
+    calls = []
+    honest = module.load
+    monkeypatch.setattr(module, "load", lambda *args: calls.append(args) or honest(*args))
+    data = ESC50(tree)
+    assert not calls
+    for _ in range(2):
+        data.tensors()
+    assert len(calls) == 5
+
+
+def test_it_feeds_a_loader(tree):
+    batches = list(DataLoader(ESC50(tree, seconds=0.5), batch_size=2))
+    assert [tuple(x.shape) for x, _ in batches] == [(2, 8000), (2, 8000), (1, 8000)]
+    assert torch.cat([y for _, y in batches]).tolist() == [2, 1, 2, 0, 3]
+
+
+def test_what_is_no_data_set(tree, tmp_path_factory):
+    empty = tmp_path_factory.mktemp("empty")
+    for root in (empty, empty / "missing", str(tree / "meta")):
+        with pytest.raises(AudioFileError, match=r"holds no ESC-50.*https"):
+            ESC50(root)
+    for folds in ([0], [1, 6]):
+        with pytest.raises(ConfigError, match="do not exist"):
+            ESC50(tree, folds=folds)
+
+
+def test_a_missing_clip_is_named(tree):
+    (tree / "audio" / "2-3-A-0.wav").unlink()
+    data = ESC50(tree)
+    assert data[1][1] == 1
+    with pytest.raises(AudioFileError, match=r"2-3-A-0\.wav"):
+        data[2]
+
+
+def test_the_real_clips(data_root):
+    data = ESC50(data_root / "esc10", folds=[5], esc10=True)
+    assert len(data.labels) == 10
+    assert len(data) == 80
+    assert sorted(data.classes) == sorted(list(range(10)) * 8)
+    for i in (0, 79):
+        clip, label = data[i]
+        assert clip.shape == (5 * RATE,)
+        assert 0 < clip.abs().max() <= 1.5
+        assert data.labels[label]
+        assert data.files[i].name.startswith("5-")
+    assert sum(len(ESC50(data_root / "esc10", folds=[k])) for k in range(1, 6)) == 400

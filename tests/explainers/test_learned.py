@@ -1,0 +1,327 @@
+"""What every learned explainer promises: fitting leaves the classifier alone, saving comes back to the bit."""
+
+import json
+import math
+
+import networks
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import audioxai as ax
+from audioxai.errors import ConfigError, InputError, NotFittedError, OutputError
+
+CLIPS = networks.clips(4, 2500)
+QUICK = {"epochs": 1, "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def lmac(classifier=None, **options):
+    return ax.LMAC(classifier or networks.log_mel_cnn(), **{"width": 8, "space": "mel", **options})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return lmac().fit([CLIPS], **QUICK)
+
+
+def decoder(explainer):
+    return explainer.decoder_.state_dict()
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+# Before and after fitting ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [NotFittedError, ValueError, AttributeError, ax.AudioXAIError])
+def test_before_fit(kind, tmp_path):
+    explainer = lmac()
+    for use in (
+        lambda: explainer.explain(CLIPS),
+        lambda: explainer.attribute(CLIPS),
+        lambda: explainer.explain_all(CLIPS, [0]),
+        lambda: explainer.save_pretrained(tmp_path / "new"),
+        lambda: explainer.decoder,
+    ):
+        with pytest.raises(kind, match=r"not fitted.*call \.fit\(loader\)"):
+            use()
+    assert not (tmp_path / "new").exists()
+    assert explainer.decoder_ is None
+    assert not explainer.__sklearn_is_fitted__()
+
+
+def test_fit_returns_itself_fitted():
+    explainer = lmac()
+    assert explainer.fit([CLIPS], epochs=2, progress=False) is explainer
+    assert explainer.__sklearn_is_fitted__()
+    assert not explainer.decoder.training
+    assert not any(p.requires_grad for p in explainer.decoder.parameters())
+    assert [record["epoch"] for record in explainer.history_] == [1, 2]
+    assert {"loss", "in", "out", "mask", "seconds"} <= set(explainer.history_[0])
+
+
+class Unlucky(Exception):
+    pass
+
+
+def state_of(classifier):
+    return {
+        "weights": {k: v.clone() for k, v in classifier.state_dict().items()},
+        "modes": [m.training for m in classifier.modules()],
+        "flags": [p.requires_grad for p in classifier.parameters()],
+        "grads": [None if p.grad is None else p.grad.clone() for p in classifier.parameters()],
+        "hooks": [
+            [len(hooks) for hooks in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)]
+            for m in classifier.modules()
+        ],
+        "random": torch.get_rng_state(),
+    }
+
+
+def same_state(a, b):
+    assert equal(a["weights"], b["weights"])
+    assert a["modes"] == b["modes"]
+    assert a["flags"] == b["flags"]
+    assert a["hooks"] == b["hooks"]
+    assert torch.equal(a["random"], b["random"])
+    for x, y in zip(a["grads"], b["grads"], strict=True):
+        assert (x is None) == (y is None)
+        assert x is None or torch.equal(x, y)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("network", networks.NETWORKS)
+def test_the_classifier_is_left_as_it_was(network, fails):
+    classifier = networks.NETWORKS[network]().train()
+    parameters = list(classifier.parameters())
+    parameters[0].requires_grad_(False)
+    parameters[1].grad = torch.ones_like(parameters[1])
+    classifier.network.register_forward_hook(lambda *_: None)
+    explainer = lmac(classifier, space="stft")
+    before = state_of(classifier)
+
+    def loader():
+        yield CLIPS
+        if fails:
+            raise Unlucky
+        yield CLIPS
+
+    if fails:
+        with pytest.raises(Unlucky):
+            explainer.fit(loader(), **QUICK)
+    else:
+        explainer.fit(loader(), **QUICK)
+    same_state(before, state_of(classifier))
+    assert (explainer.decoder_ is None) == fails
+
+
+@pytest.mark.parametrize("loader", [[CLIPS, torch.full((2, 2500), math.nan)], [], [CLIPS, "clip.wav"], 3])
+def test_a_failed_fit_keeps_the_earlier_decoder(loader):
+    explainer = lmac().fit([CLIPS], **QUICK)
+    before, history = explainer.decoder_, explainer.history_
+    mask = explainer.explain(CLIPS).mask
+    with pytest.raises(InputError):
+        explainer.fit(loader, **QUICK)
+    assert explainer.decoder_ is before
+    assert explainer.history_ is history
+    assert torch.equal(explainer.explain(CLIPS).mask, mask)
+
+
+def test_fitting_again_starts_anew(fitted):
+    explainer = lmac().fit([CLIPS * 2], **QUICK).fit([CLIPS], **QUICK)
+    assert equal(decoder(explainer), decoder(fitted))
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        CLIPS,
+        [(CLIPS, torch.arange(4))],
+        [{"waveform": CLIPS, "label": 0}],
+        DataLoader(TensorDataset(CLIPS, torch.arange(4)), batch_size=4),
+        DataLoader(TensorDataset(CLIPS), batch_size=4),
+        [CLIPS[:, None].numpy()],
+    ],
+)
+def test_labels_and_the_form_of_the_loader_do_not_matter(loader, fitted):
+    assert equal(decoder(lmac().fit(loader, **QUICK)), decoder(fitted))
+
+
+def test_seeds(fitted):
+    torch.manual_seed(99)
+    assert equal(decoder(lmac().fit([CLIPS], **QUICK)), decoder(fitted))
+    other = lmac().fit([CLIPS], seed=1, **QUICK)
+    assert not equal(decoder(other), decoder(fitted))
+    assert equal(decoder(lmac(seed=1).fit([CLIPS], **QUICK)), decoder(other))
+
+
+@pytest.mark.parametrize(
+    ("loader", "options", "kind", "words"),
+    [
+        (None, {}, InputError, r"call \.fit\(loader\)"),
+        ([], {}, InputError, "no batch"),
+        ([CLIPS], {"epoch": 3}, ConfigError, r"no option \['epoch'\]; known are"),
+        ([CLIPS], {"epochs": 0}, ConfigError, "epochs=0"),
+        ([CLIPS], {"precision": "int8"}, ConfigError, "int8"),
+        ([CLIPS], {"val_loader": []}, InputError, "val_loader yields no batch"),
+        ([torch.full((2, 2500), math.nan)], {}, InputError, "NaN"),
+        ([{"sound": CLIPS}], {}, InputError, "waveform, audio"),
+        ([CLIPS.to(torch.int16)], {}, InputError, "int16"),
+    ],
+)
+def test_what_cannot_be_fitted(loader, options, kind, words):
+    explainer = lmac()
+    with pytest.raises(kind, match=words):
+        explainer.fit(loader, **{**QUICK, **options})
+    assert explainer.decoder_ is None
+
+
+def test_a_generator_read_once():
+    with pytest.raises(InputError, match="only once; pass a list or a DataLoader"):
+        lmac().fit((CLIPS for _ in range(2)), epochs=2, progress=False)
+
+
+def test_mixed_precision(fitted):
+    explainer = lmac().fit([CLIPS], precision="bf16", **QUICK)
+    assert not equal(decoder(explainer), decoder(fitted))
+    assert all(v.dtype == torch.float32 for v in decoder(explainer).values())
+    torch.testing.assert_close(explainer.explain(CLIPS).mask, fitted.explain(CLIPS).mask, rtol=0, atol=0.1)
+
+
+def test_a_checkpoint_belongs_to_one_classifier_and_one_set_of_options(tmp_path):
+    path = tmp_path / "run"
+    first = lmac().fit([CLIPS], checkpoint=path, **QUICK)
+    assert equal(decoder(lmac().fit([CLIPS], checkpoint=path, **QUICK)), decoder(first))
+    other = networks.log_mel_cnn()
+    with torch.no_grad():
+        other.network.head.bias += 1
+    others = {"classifier=": lmac(other), "options=": lmac(lambda_in=9.0), "scale=": lmac(scale="magnitude")}
+    for words, explainer in others.items():
+        with pytest.raises(ConfigError, match=words):
+            explainer.fit([CLIPS], checkpoint=path, **QUICK)
+
+
+# Saving ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", ["stft", "mel", "waveform"])
+@pytest.mark.parametrize("network", ["log-mel CNN", "waveform CNN", "tokens"])
+def test_it_comes_back_to_the_bit(tmp_path, space, network):
+    made = networks.NETWORKS[network]
+    options = {"space": space, "scale": "magnitude", "lambda_s": 1.5, "evidence": space != "mel", "seed": 4}
+    explainer = lmac(made(), **options).fit([CLIPS], **QUICK)
+    assert explainer.save_pretrained(tmp_path / "new" / "lmac") == tmp_path / "new" / "lmac"
+    loaded = ax.LMAC.from_pretrained(tmp_path / "new" / "lmac", classifier=made(), max_batch=3)
+    assert equal(decoder(loaded), decoder(explainer))
+    for name in (*ax.LMAC.options, "seed", "history_"):
+        assert getattr(loaded, name) == getattr(explainer, name), name
+    assert loaded.max_batch == 3
+    a, b = explainer.explain(CLIPS), loaded.explain(CLIPS)
+    torch.testing.assert_close(a.mask, b.mask, rtol=0, atol=1e-6)
+    assert torch.equal(explainer.explain(CLIPS[:3]).mask, loaded.explain(CLIPS[:3]).mask)
+    assert (a.space, a.scale) == (b.space, b.scale)
+    assert not loaded.decoder.training
+    assert not any(p.requires_grad for p in loaded.decoder.parameters())
+
+
+def test_nothing_is_pickled(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"decoder.safetensors", "explainer.json"}
+    config = json.loads((tmp_path / "explainer.json").read_text())
+    assert config["classifier"] == fitted.classifier.fingerprint()
+
+
+def test_another_classifier_is_refused_by_both_fingerprints(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    other = networks.log_mel_cnn()
+    with torch.no_grad():
+        other.network.head.bias[0] += 1e-3
+    mine, its = fitted.classifier.fingerprint()[:12], other.fingerprint()[:12]
+    with pytest.raises(ConfigError, match=rf"{mine}.*{its}"):
+        ax.LMAC.from_pretrained(tmp_path, classifier=other)
+    network = networks.log_mel_cnn().network
+    front = ax.LogMel(networks.RATE, 32, mel_scale="slaney")
+    with pytest.raises(ConfigError, match="fingerprint"):
+        ax.LMAC.from_pretrained(
+            tmp_path, classifier=ax.AudioClassifier(network, sample_rate=networks.RATE, frontend=front)
+        )
+
+
+def test_other_layers_are_refused(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    same = fitted.classifier
+    layers = list(same.layers)[::-1]
+    other = ax.AudioClassifier(same.network, sample_rate=networks.RATE, frontend=same.frontend, layers=layers).eval()
+    with pytest.raises(ConfigError, match="layers"):
+        ax.LMAC.from_pretrained(tmp_path, classifier=other)
+
+
+def test_a_space_of_its_own_must_be_given_again(tmp_path):
+    classifier = networks.log_mel_cnn()
+
+    def space():
+        return ax.STFTSpace(classifier, "magnitude", stft=ax.dsp.STFT(512, 512, 256))
+
+    explainer = lmac(classifier, space=space()).fit([CLIPS], **QUICK)
+    explainer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="stft=.*space="):
+        ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
+    loaded = ax.LMAC.from_pretrained(tmp_path, classifier=classifier, space=space())
+    assert torch.equal(loaded.explain(CLIPS).mask, explainer.explain(CLIPS).mask)
+
+
+def test_another_class_is_refused(fitted, tmp_path):
+    class Other(ax.LMAC):
+        pass
+
+    fitted.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="holds 'LMAC'.*not Other"):
+        Other.from_pretrained(tmp_path, classifier=fitted.classifier)
+
+
+@pytest.mark.parametrize(
+    "how", ["no folder", "no weights", "no config", "half weights", "half config", "list", "keys", "swapped"]
+)
+def test_a_spoilt_folder_is_named(fitted, tmp_path, how):
+    folder = tmp_path / "saved"
+    fitted.save_pretrained(folder)
+    weights, config = folder / "decoder.safetensors", folder / "explainer.json"
+    if how == "no folder":
+        folder = tmp_path / "elsewhere"
+    elif how == "no weights":
+        weights.unlink()
+    elif how == "no config":
+        config.unlink()
+    elif how == "half weights":
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    elif how == "half config":
+        config.write_text(config.read_text()[:40])
+    elif how == "list":
+        config.write_text("[1]")
+    elif how == "keys":
+        config.write_text('{"format": 1, "explainer": "LMAC"}')
+    else:
+        lmac(width=16).fit([CLIPS], **QUICK).save_pretrained(tmp_path / "wide")
+        weights.write_bytes((tmp_path / "wide" / "decoder.safetensors").read_bytes())
+    with pytest.raises(OutputError, match=folder.name):
+        ax.LMAC.from_pretrained(folder, classifier=fitted.classifier)
+
+
+def test_a_full_disk_leaves_no_half(fitted, tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        fitted.save_pretrained(tmp_path)
+    assert list(tmp_path.iterdir()) == []

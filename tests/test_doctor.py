@@ -1,0 +1,103 @@
+"""The doctor finds packages that are absent, old, broken or stuck, and says how to mend them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from audioxai import cli, doctor
+
+EXAMPLES = {
+    "torchaudio": "raise OSError('Could not load this library: libtorchaudio.so')",
+    "transformers": "",  # loads, but has no ClapModel
+    "sound": "",
+    "slow": "import time; time.sleep(30)",
+    "silent": "import os; os._exit(3)",
+}
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand-ins for installed packages, found before the real ones, here and in the processes of the doctor."""
+    for name, code in EXAMPLES.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(code)
+        (tmp_path / f"{name}-2.11.0.dist-info").mkdir()
+        (tmp_path / f"{name}-2.11.0.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: 2.11.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("packages")
+def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = doctor._package("torchaudio", required=False)
+    assert (broken.ok, broken.required) == (False, False)
+    assert broken.seen == "2.11.0, does not load: OSError: Could not load this library: libtorchaudio.so"
+    assert "pip uninstall torchaudio" in broken.remedy
+    assert not doctor._package("transformers", required=False).ok
+    assert doctor._package("sound", required=True) == doctor.Finding("sound", True, "2.11.0")
+    assert doctor._package("silent", required=True).seen == "2.11.0, does not load: exit code 3"
+    monkeypatch.setattr(doctor, "_SECONDS", 0.5)
+    assert doctor._package("slow", required=True).seen == "2.11.0, does not load within 0.5 s"
+
+
+@pytest.mark.usefixtures("packages")
+def test_absent_and_old_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = doctor._package("absent", required=True)
+    assert (absent.ok, absent.seen, absent.remedy) == (False, "not installed", "pip install absent")
+    optional = doctor._package("absent", required=False)
+    assert (optional.ok, optional.seen) == (True, "not installed (optional)")
+    for oldest, fine in [("2.11", True), ("2.9.5", True), ("2.11.1", False), ("10", False)]:
+        monkeypatch.setattr(doctor, "_oldest", lambda oldest=oldest: {"sound": oldest})
+        found = doctor._package("sound", required=True)
+        assert found.ok is fine
+        assert fine or (found.seen, found.remedy) == ("2.11.0, too old", f"pip install 'sound>={oldest}'")
+
+
+def test_a_file_of_the_current_folder_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise OSError")
+    monkeypatch.chdir(tmp_path)
+    assert doctor._package("numpy", required=True).ok
+
+
+def test_requirements_come_from_the_metadata() -> None:
+    if not doctor._oldest():
+        pytest.skip("audioxai runs from its sources; install it to have metadata")
+    assert set(doctor._REQUIRED) <= set(doctor._oldest())
+
+
+def test_formats_are_really_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    import soundfile
+
+    assert all(f.ok for f in doctor._formats())
+    write = soundfile.write
+
+    def no_mp3(file: Path, *rest: object) -> None:
+        if file.suffix == ".mp3":
+            raise ValueError("Unknown format: 'MP3'")
+        write(file, *rest)
+
+    monkeypatch.setattr(soundfile, "write", no_mp3)
+    broken = [f for f in doctor._formats() if not f.ok]
+    assert [f.name for f in broken] == ["mp3 files"]
+    assert "Unknown format" in broken[0].seen
+    assert "upgrade soundfile" in broken[0].remedy
+
+
+@pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize(("required", "code"), [((), 0), (("sound", "absent"), 1)])
+def test_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], required: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.setattr(doctor, "_REQUIRED", required)
+    monkeypatch.setattr(doctor, "_OPTIONAL", ("torchaudio",))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor"])
+    out = capsys.readouterr().out
+    assert ended.value.code == code  # a broken optional package is named, but is no failure
+    assert "BAD torchaudio     2.11.0, does not load" in out
+    assert "    optional; fix: torchaudio must match torch" in out
+    assert ("    fix: pip install absent" in out) == (code == 1)
+    assert "ok  flac files" in out

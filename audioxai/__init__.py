@@ -20,6 +20,7 @@ from audioxai.errors import (
 from audioxai.explainers import LMAC, AllOnes, EnergyMask, Explainer, GradCAM, LearnedExplainer, RandomMask
 from audioxai.explanation import Explanation, Scores
 from audioxai.frontends import LogMel, LogSTFT
+from audioxai.metrics import evaluate
 from audioxai.spaces import MelSpace, STFTSpace, WaveformSpace
 from audioxai.version import __version__
 
@@ -49,6 +50,7 @@ __all__ = [
     "Scores",
     "TargetError",
     "WaveformSpace",
+    "evaluate",
     "load",
     "save",
 ]

@@ -5,15 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["mask_in", "mask_out", "sparsity", "stem_guidance", "target_log_probability"]
-
-_LEAST = 1e-4
+__all__ = ["mask_in", "mask_out", "sparsity", "stem_guidance", "target_log_probabilities"]
 
 
-def target_log_probability(logits: Tensor, target: Tensor, multilabel: bool = False) -> Tensor:
-    """log p(target) per clip. (B, K) logits and (B,) classes to (B,)."""
-    logs = torch.nn.functional.logsigmoid(logits) if multilabel else logits.log_softmax(1)
-    return logs.gather(1, target[:, None])[:, 0]
+def target_log_probabilities(logits: Tensor, target: Tensor, multilabel: bool = False) -> tuple[Tensor, Tensor]:
+    """log p and log(1 - p) of the target per clip, both exact however close p is to 0 or 1.
+
+    (B, K) logits and (B,) classes to (B,), (B,).
+    """
+    own = logits.gather(1, target[:, None])[:, 0]
+    if multilabel:
+        return torch.nn.functional.logsigmoid(own), torch.nn.functional.logsigmoid(-own)
+    total = logits.logsumexp(1)
+    others = logits.scatter(1, target[:, None], float("-inf")).logsumexp(1)
+    return own - total, others - total
 
 
 def mask_in(log_p: Tensor) -> Tensor:
@@ -21,14 +26,12 @@ def mask_in(log_p: Tensor) -> Tensor:
     return -log_p
 
 
-def mask_out(log_p: Tensor, *, bounded: bool = True) -> Tensor:
-    """Falls as the target's probability on what the mask removes falls.
+def mask_out(log_p: Tensor, log_not_p: Tensor, *, bounded: bool = True) -> Tensor:
+    """Falls as the target's probability p on what the mask removes falls.
 
     ``bounded=True``: -log(1 - p), never below 0. ``False``: log p, unbounded below, as published (L-MAC, -L_out).
     """
-    if not bounded:
-        return log_p
-    return -torch.log1p(-log_p.exp().clamp(max=1 - _LEAST))
+    return -log_not_p if bounded else log_p
 
 
 def sparsity(mask: Tensor) -> Tensor:

@@ -83,6 +83,10 @@ class Space(ABC):
     def resynthesise(self, values: Tensor, analysis: Analysis) -> Tensor:
         """(Masked) values to a waveform (B, T), differentiably."""
 
+    def magnitude(self, analysis: Analysis) -> Tensor:
+        """What a mask multiplies, on a linear scale and without sign: (B, F, N), (B, M, N) or (B, T)."""
+        return self._from_scale(analysis.values).abs()
+
     @property
     def rows(self) -> int:
         """Frequency rows of the values; 1 in waveform space."""

@@ -321,6 +321,7 @@ def _set_rate(optimizer: Any, options: TrainingOptions, state: _State, batch: in
         group["lr"] = options.lr * factor
 
 
+@torch.no_grad()
 def _validate(
     module: nn.Module, step: Callable[[Any], Losses], loader: Iterable[Any], accelerator: Accelerator
 ) -> float:

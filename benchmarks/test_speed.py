@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import audioxai as ax
-from audioxai.losses import target_log_probability
+from audioxai.losses import target_log_probabilities
 from audioxai.nn import CNN14
 
 Report = list[tuple[str, float, str]]
@@ -116,7 +116,7 @@ def test_training_step(
             classifier.classify_with_latents(space.features(space.analyse(batch).values, analysis))
         mask = torch.full_like(analysis.values, 0.5, requires_grad=True)
         both = torch.cat([mask * analysis.values, (1 - mask) * analysis.values])
-        log_p = target_log_probability(space.predict(both, analysis.repeat(2)), classes)
+        log_p, _ = target_log_probabilities(space.predict(both, analysis.repeat(2)), classes)
         (log_p.sum() + mask.sum()).backward()
 
     def own() -> None:

@@ -17,38 +17,40 @@ logits = st.lists(st.lists(st.floats(-30, 30), min_size=4, max_size=4), min_size
 @given(logits, st.data())
 def test_log_probability_of_the_target(rows, data):
     target = [data.draw(st.integers(0, 3)) for _ in rows]
-    found = losses.target_log_probability(torch.tensor(rows, dtype=torch.float64), torch.tensor(target))
-    expected = [math.log(p[c]) for p, c in zip(oracles.softmax(np.array(rows)), target, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    found = losses.target_log_probability(torch.tensor(rows, dtype=torch.float64), torch.tensor(target), True)
-    expected = [-math.log(1 + math.exp(-row[c])) for row, c in zip(rows, target, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    found = losses.target_log_probabilities(torch.tensor(rows, dtype=torch.float64), torch.tensor(target))
+    pairs = list(zip(oracles.softmax(np.array(rows)).tolist(), target, strict=True))
+    np.testing.assert_allclose(found[0], [math.log(p[c]) for p, c in pairs], rtol=1e-9, atol=1e-12)
+    others = [math.log(sum(v for k, v in enumerate(p) if k != c)) for p, c in pairs]
+    np.testing.assert_allclose(found[1], others, rtol=1e-9, atol=1e-12)
+    found = losses.target_log_probabilities(torch.tensor(rows, dtype=torch.float64), torch.tensor(target), True)
+    for sign, values in zip((-1, 1), found, strict=True):
+        expected = [-math.log(1 + math.exp(sign * row[c])) for row, c in zip(rows, target, strict=True)]
+        np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-12)
 
 
 @given(st.floats(1e-6, 0.999))
 def test_mask_in_and_mask_out(p):
-    log_p = torch.tensor([math.log(p)], dtype=torch.float64)
+    log_p, log_not_p = (torch.tensor([math.log(v)], dtype=torch.float64) for v in (p, 1 - p))
     assert losses.mask_in(log_p).item() == pytest.approx(-math.log(p))
-    assert losses.mask_out(log_p).item() == pytest.approx(-math.log(1 - p), abs=1e-9)
-    assert losses.mask_out(log_p, bounded=False).item() == pytest.approx(math.log(p))
+    assert losses.mask_out(log_p, log_not_p).item() == pytest.approx(-math.log(1 - p), abs=1e-9)
+    assert losses.mask_out(log_p, log_not_p, bounded=False).item() == pytest.approx(math.log(p))
 
 
-def test_certainty_and_impossibility_stay_finite():
-    log_p = torch.tensor([0.0, -math.inf, -200.0])
-    bounded = losses.mask_out(log_p)
-    assert torch.isfinite(bounded).all()
-    assert bounded[0] > 5
-    assert bounded[1:].tolist() == [0, 0]
-    leaf = torch.tensor([[50.0, -50.0], [-50.0, 50.0]], requires_grad=True)
-    loss = losses.mask_out(losses.target_log_probability(leaf, torch.tensor([0, 0])))
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_certainty_and_impossibility_stay_finite_and_certainty_still_pushes(multilabel):
+    leaf = torch.tensor([[50.0, -50.0, 0.0], [-50.0, 50.0, 0.0]], requires_grad=True)
+    loss = losses.mask_out(*losses.target_log_probabilities(leaf, torch.tensor([0, 0]), multilabel))
+    assert loss[0].item() == pytest.approx(50.0)
+    assert loss[1].item() == pytest.approx(0.0, abs=1e-6)
     loss.sum().backward()
     assert torch.isfinite(leaf.grad).all()
+    assert leaf.grad[0, 0].item() == pytest.approx(1.0)
 
 
 def test_mask_out_rises_with_the_probability():
     p = torch.linspace(0.001, 0.999, 50)
     for bounded in (True, False):
-        assert (losses.mask_out(p.log(), bounded=bounded).diff() > 0).all()
+        assert (losses.mask_out(p.log(), (1 - p).log(), bounded=bounded).diff() > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 4, 5), (3, 1, 2, 2)])

@@ -17,7 +17,7 @@ from audioxai.classifier import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError, TargetError
 from audioxai.explainers.base import Solution
 from audioxai.explainers.learned import LearnedExplainer
-from audioxai.losses import mask_in, mask_out, sparsity, stem_guidance, target_log_probability
+from audioxai.losses import mask_in, mask_out, sparsity, stem_guidance, target_log_probabilities
 from audioxai.nn.decoder import EvidenceDecoder
 from audioxai.spaces import Analysis
 from audioxai.targets import Target
@@ -138,24 +138,29 @@ class LMAC(LearnedExplainer):
         both = torch.cat([mask * analysis.values, (1 - mask) * analysis.values])
         classes = target.classes
         assert classes is not None
-        log_p = target_log_probability(
-            space.predict(both, analysis.repeat(2)), classes.repeat(2), classifier.multilabel
-        )
-        kept, removed = log_p.chunk(2)
+        logits_kept, logits_removed = space.predict(both, analysis.repeat(2)).chunk(2)
+        kept, _ = target_log_probabilities(logits_kept, classes, classifier.multilabel)
+        removed = target_log_probabilities(logits_removed, classes, classifier.multilabel)
         losses = {
             "in": mask_in(kept).mean(),
-            "out": mask_out(removed, bounded=self.bounded).mean(),
+            "out": mask_out(*removed, bounded=self.bounded).mean(),
             "mask": sparsity(mask).mean(),
         }
         loss = self.lambda_in * losses["in"] + self.lambda_out * losses["out"] + self.lambda_s * losses["mask"]
-        if self.mixing and self.lambda_g:
-            with torch.no_grad():
-                power = [space.analyse(part).values.square() for part in (stem, other)]
-            kept_stem, kept_other = stem_guidance(mask, power[0], power[1])
-            mixed = (other.abs().amax(1) > 0).float()
-            losses["guide"] = (mixed * (kept_other + 1 - kept_stem)).mean()
+        if self.lambda_g and self.mixing:
+            losses["guide"] = self._guidance(mask, stem, other)
             loss = loss + self.lambda_g * losses["guide"]
         return {"loss": loss, **losses}
+
+    def _guidance(self, mask: Tensor, stem: Tensor, other: Tensor) -> Tensor:
+        """Energy kept of the added clips and lost of the explained ones, as a mean over the whole batch."""
+        mixed = (other.abs().amax(1) > 0).nonzero()[:, 0]
+        if not len(mixed):
+            return mask.new_zeros(())
+        with torch.no_grad():
+            power = [self.space.magnitude(self.space.analyse(part[mixed])).square() for part in (stem, other)]
+        kept_stem, kept_other = stem_guidance(mask[mixed], power[0], power[1])
+        return (kept_other + 1 - kept_stem).sum() / len(stem)
 
     def _mix(self, waveform: Tensor) -> tuple[Tensor, Tensor, Target]:
         """Self-made mixtures: explained clip, added clip or silence, target (predicted on the clip alone)."""

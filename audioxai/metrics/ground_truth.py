@@ -7,7 +7,6 @@ from torch import Tensor
 
 from audioxai.explainers.base import Explainer
 from audioxai.metrics.functional import interference_gain
-from audioxai.spaces import make_space
 from audioxai.targets import TargetLike
 
 __all__ = ["follow"]
@@ -30,6 +29,6 @@ def follow(explainer: Explainer, mixture: Tensor, stem: Tensor, target: TargetLi
         (B,).
     """
     mask = explainer.explain(mixture, target).mask
-    space = make_space(explainer.space.name, explainer.classifier, "magnitude")
-    parts = [space.analyse(part.to(mask.device)).values.abs() for part in (stem, mixture - stem)]
+    space = explainer.space
+    parts = [space.magnitude(space.analyse(part.to(mask.device))) for part in (stem, mixture - stem)]
     return interference_gain(mask, parts[0], parts[1])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,14 +16,16 @@ from audioxai.classifier import AudioClassifier
 from audioxai.data.scenes import EVENTS, SceneDataset
 from audioxai.explainers import LMAC, AllOnes, EnergyMask, Explainer, RandomMask
 from audioxai.explanation import Explanation
+from audioxai.files import write_bytes
 from audioxai.frontends import LogMel
 from audioxai.metrics import evaluate, follow
 from audioxai.nn import CompactCNN
+from audioxai.plot import figure_png
 from audioxai.recipes import accuracy, train_classifier
 from audioxai.report import write_page
 from audioxai.store import save_classifier
 
-__all__ = ["DemoSizes", "Mixtures", "mixtures", "run"]
+__all__ = ["DemoSizes", "Mixtures", "mixtures", "run", "scene_classifier", "scene_explainer"]
 
 RATE, SECONDS = 16000, 2.0
 
@@ -66,9 +69,9 @@ def scene_classifier(sizes: DemoSizes, seed: int = 0) -> AudioClassifier:
     return classifier
 
 
-def scene_explainer(classifier: AudioClassifier, sizes: DemoSizes, seed: int = 0) -> LMAC:
+def scene_explainer(classifier: AudioClassifier, sizes: DemoSizes, seed: int = 0, **options: Any) -> LMAC:
     """L-MAC on linear magnitudes, fitted on scenes of one event and mixtures of them made on the way."""
-    explainer = LMAC(classifier, scale="magnitude", seed=seed)
+    explainer = LMAC(classifier, scale="magnitude", seed=seed, **options)
     return explainer.fit(_loader(sizes.scenes, seed=1), epochs=sizes.lmac_epochs)
 
 
@@ -95,7 +98,9 @@ def run(out: Path, sizes: DemoSizes | None = None, say: Callable[[str], None] = 
     say(table(explainer, mixed))
     say("")
     page = out / "index.html"
-    write_page([_shown(explainer, mixed, sizes.shown)], page, title="audioxai demo: which part of the sound was it?")
+    shown = _shown(explainer, mixed, sizes.shown)
+    write_bytes(out / "picture.png", figure_png(shown.plot()))
+    write_page([shown], page, title="audioxai demo: which part of the sound was it?")
     save_classifier(classifier, out / "model")
     explainer.save_pretrained(out / "model")
     say(f"Done in {time.perf_counter() - start:.0f} s. Listen: {page}")

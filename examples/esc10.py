@@ -24,6 +24,7 @@ from audioxai.nn import CompactCNN
 from audioxai.recipes import accuracy, train_classifier
 
 RATE = 16000
+PLAIN = "L-MAC, latents alone"
 
 
 def main() -> None:
@@ -51,37 +52,37 @@ def main() -> None:
     test = DataLoader(tensors["test"], batch_size=16)
     classifier, judge = (a_classifier(seed, fit, test, args, sets["fit"].labels) for seed in (0, 1))
 
-    methods = {
-        "all-ones": ax.AllOnes(classifier, space=args.space, scale=args.scale),
-        "random 16 %": ax.RandomMask(classifier, space=args.space, scale=args.scale),
-        "loudest 16 %": ax.EnergyMask(classifier, space=args.space, scale=args.scale),
-        "GradCAM": ax.GradCAM(classifier, space=args.space, scale=args.scale),
+    where = {"space": args.space, "scale": args.scale}
+    methods: dict[str, ax.Explainer] = {
+        "all-ones": ax.AllOnes(classifier, **where),
+        "random 16 %": ax.RandomMask(classifier, **where),
+        "loudest 16 %": ax.EnergyMask(classifier, **where),
+        "GradCAM": ax.GradCAM(classifier, **where),
+        PLAIN: ax.LMAC(classifier, **where, evidence=False, mixing=0.0),
     }
-    seconds = []
-    for seed in range(args.seeds):
-        explainer = ax.LMAC(classifier, space=args.space, scale=args.scale, seed=seed, **options)
-        explainer.fit(
-            fit, epochs=args.epochs, checkpoint=args.out / f"lmac-{args.space}-{args.scale}-{seed}.safetensors"
-        )
-        seconds.append(sum(epoch["seconds"] for epoch in explainer.history_))
-        methods[f"L-MAC, seed {seed}"] = explainer
+    methods |= {f"L-MAC, seed {seed}": ax.LMAC(classifier, **where, seed=seed, **options) for seed in range(args.seeds)}
+    learned = [name for name in methods if name.startswith("L-MAC, seed")]
+    for name in (PLAIN, *learned):
+        file = "-".join(["lmac", *where.values(), name.split()[-1]]) + ".safetensors"
+        methods[name].fit(fit, epochs=args.epochs, checkpoint=args.out / file)
+    seconds = [sum(epoch["seconds"] for epoch in methods[name].history_) for name in learned]
 
     results = evaluate(methods, test, judges=[judge])
-    learned = [name for name in methods if name.startswith("L-MAC")]
-    together = {key: torch.cat([results.scores[n][key] for n in learned]) for key in results.scores[learned[0]]}
-    results = Results({**results.scores, f"L-MAC, mean of {len(learned)}": together})
+    # Seeds are averaged per clip before the bootstrap: the same clips three times are not three times as many.
+    mean = f"L-MAC, mean of {len(learned)}"
+    together = {
+        key: torch.stack([results.scores[name][key] for name in learned]).nanmean(0)
+        for key in results.scores[learned[0]]
+    }
+    results = Results({**results.scores, mean: together})
     text = [
         f"Fold {args.fold}, {args.space} masks, scale {args.scale}; fitting took {max(seconds):.0f} s a seed at most."
     ]
     text += ["", results.to_markdown(), "", "95 % bootstrap intervals of the last row:"]
-    text += [
-        f"{key} {low:.2f} to {high:.2f}"
-        for key in together
-        for low, high in [results.interval(f"L-MAC, mean of {len(learned)}", key)]
-    ]
+    text += ["; ".join("{} {:.2f} to {:.2f}".format(key, *results.interval(mean, key)) for key in together)]
     text += ["", "Two-clip mixtures at equal level, each clip's class as target:", ""]
     text += following(
-        {name: methods[name] for name in ("loudest 16 %", "GradCAM", *learned)}, tensors["test"], args.pairs
+        {name: methods[name] for name in ("loudest 16 %", "GradCAM", PLAIN, *learned)}, tensors["test"], args.pairs
     )
     print("\n".join(text))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -89,9 +90,8 @@ def main() -> None:
     clips, classes = tensors["test"].tensors
     shown = [int((classes == k).nonzero()[0]) for k in range(0, 10, 3)]
     names = [sets["test"].files[i].name for i in shown]
-    page = (
-        methods[learned[0]].explain(clips[shown], names=names).to_html(args.out / "page.html", title="L-MAC on ESC-10")
-    )
+    shown = methods[learned[0]].explain(clips[shown], names=names)
+    page = shown.to_html(args.out / "page.html", title="L-MAC on ESC-10")
     print(f"\npage: {page}")
 
 
@@ -135,7 +135,7 @@ def following(methods: dict[str, ax.Explainer], data: TensorDataset, pairs: int)
     ]
     for name, explainer in methods.items():
         scores = [
-            follow(explainer, stems.sum(0), stem, classes[index])
+            follow(explainer, stems.sum(0), stem, None if name == PLAIN else classes[index])
             for stem, index in zip(stems, (first, second), strict=True)
         ]
         gain, kept = (torch.cat(part) for part in zip(*scores, strict=True))

@@ -17,7 +17,19 @@ from audioxai.errors import (
     OutputError,
     TargetError,
 )
-from audioxai.explainers import LMAC, AllOnes, EnergyMask, Explainer, GradCAM, LearnedExplainer, RandomMask
+from audioxai.explainers import (
+    LMAC,
+    AllOnes,
+    EnergyMask,
+    Explainer,
+    GradCAM,
+    InputXGradient,
+    IntegratedGradients,
+    LearnedExplainer,
+    RandomMask,
+    Saliency,
+    SmoothGrad,
+)
 from audioxai.explanation import Explanation, Scores
 from audioxai.frontends import LogMel, LogSTFT
 from audioxai.metrics import evaluate
@@ -38,6 +50,8 @@ __all__ = [
     "Explanation",
     "GradCAM",
     "InputError",
+    "InputXGradient",
+    "IntegratedGradients",
     "LearnedExplainer",
     "LogMel",
     "LogSTFT",
@@ -47,7 +61,9 @@ __all__ = [
     "OutputError",
     "RandomMask",
     "STFTSpace",
+    "Saliency",
     "Scores",
+    "SmoothGrad",
     "TargetError",
     "WaveformSpace",
     "evaluate",

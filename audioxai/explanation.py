@@ -52,7 +52,7 @@ class Explanation:
         method: name of the explainer.
         space: ``"stft"``, ``"mel"`` or ``"waveform"``.
         scale: what the mask multiplies, ``"log1p"`` or ``"magnitude"``.
-        normalise: how the attribution became a mask; ``"learned"`` when the method yields masks.
+        normalise: how the attribution became a mask; ``"none"`` when the method yields masks.
         sample_rate: in Hz.
         approximate: the sound only approximates the mask (mel space).
         stft: the transform behind the mask, or ``None``.

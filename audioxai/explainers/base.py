@@ -280,7 +280,7 @@ class Explainer:
             method=self.name,
             space=space.name,
             scale=space.scale,
-            normalise=self.normalise if attributions else "learned",
+            normalise=self.normalise if attributions else "none",
             sample_rate=classifier.sample_rate,
             approximate=space.approximate,
             stft=getattr(space, "stft", None),

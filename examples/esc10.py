@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of ESC-50 or its ten-class subset")
     parser.add_argument("--out", type=Path, default=Path("runs/esc10"), help="where weights, tables and the page go")
     parser.add_argument("--seeds", type=int, default=3, help="fits of L-MAC")
-    parser.add_argument("--epochs", type=int, default=16, help="passes of each fit")
+    parser.add_argument("--epochs", type=int, default=20, help="passes of each fit")
     parser.add_argument("--classifier-epochs", type=int, default=50)
     parser.add_argument("--space", default="stft", choices=["stft", "mel"])
     parser.add_argument("--scale", default="magnitude", choices=["magnitude", "log1p"])

@@ -60,7 +60,7 @@ class LMAC(LearnedExplainer):
         evidence: bool = True,
         lambda_in: float = 4.0,
         lambda_out: float = 2.0,
-        lambda_s: float = 2.5,
+        lambda_s: float = 2.0,
         lambda_g: float = 4.0,
         bounded: bool = True,
         mixing: float = 0.5,

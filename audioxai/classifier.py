@@ -65,13 +65,8 @@ class AudioClassifier(nn.Module):
         self.multilabel = multilabel
         self._layers: tuple[LatentLayer, ...] | None = None
         self._asked = layers
-        if layers is not None:
-            known = dict(network.named_modules())
-            for name in layers if isinstance(layers, Mapping) else [name_of(network, layer) for layer in layers]:
-                if name not in known:
-                    from audioxai.errors import nearest
-
-                    raise ConfigError(f"the network has no layer {name!r}; nearest: {nearest(name, known)}")
+        for layer in layers if layers is not None else ():
+            name_of(network, layer)  # an unknown one is refused here
 
     @property
     def device(self) -> torch.device:
@@ -90,6 +85,17 @@ class AudioClassifier(nn.Module):
         if self._layers is None:
             self._layers = choose_layers(self, self._asked)
         return self._layers
+
+    def latent_layer(self, layer: str | nn.Module) -> LatentLayer:
+        """Any layer, by name or as a module, and the way its output becomes a map; from a dry run if need be.
+
+        Raises:
+            ConfigError: the network has no such layer.
+            ClassifierError: it is never reached, or carries no map over time.
+        """
+        name = name_of(self.network, layer)
+        chosen = {known.name: known for known in self.latent_layers}
+        return chosen[name] if name in chosen else choose_layers(self, [name])[0]
 
     def features(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to the network's input."""

@@ -49,8 +49,15 @@ class LatentLayer:
 
 
 def name_of(network: nn.Module, layer: str | nn.Module) -> str:
-    """The name of a layer given as a name or as the module itself."""
+    """The name of a layer given as a name or as the module itself.
+
+    Raises:
+        ConfigError: the network has no such layer; the error lists the nearest names.
+    """
     if isinstance(layer, str):
+        known = dict(network.named_modules())
+        if layer not in known:
+            raise ConfigError(f"the network has no layer {layer!r}; nearest: {nearest(layer, filter(None, known))}")
         return layer
     for name, module in network.named_modules():
         if module is layer:
@@ -129,8 +136,6 @@ def choose_layers(
     found: dict[str, LatentLayer] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for name in runs[0]:
-        if names is not None and name not in names:
-            continue
         layer = _read_axes(name, [run.get(name) for run in runs], classifier)
         if layer is not None:
             found[name] = layer
@@ -140,10 +145,14 @@ def choose_layers(
     if names is not None:
         for name in names:
             if name not in found:
-                seen = tuple(runs[0].get(name, ())) or "never reached, or more than once"
+                if name not in runs[0]:
+                    raise ClassifierError(
+                        f"layer {name!r} is never reached in the forward pass, or more than once, or returns no "
+                        f"tensor; layers that are: {nearest(name, runs[0])}"
+                    )
                 raise ClassifierError(
-                    f"layer {name!r} ({seen}) carries no map over time; choose another, or pass "
-                    "layers={name: function to (B, C, F, N)}"
+                    f"layer {name!r} with output {tuple(runs[0][name])} carries no map over time; choose another, such "
+                    f"as {nearest(name, found or runs[0])}, or pass layers={{name: function to (B, C, F, N)}}"
                 )
         return tuple(found[name] for name in names)
     deepest: dict[tuple[int, int], str] = {}

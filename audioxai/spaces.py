@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audioxai.classifier import AudioClassifier
-from audioxai.dsp import STFT, istft, magnitude, stft
+from audioxai.dsp import STFT, hz_to_mel, istft, magnitude, stft
 from audioxai.errors import ConfigError, nearest
 from audioxai.frontends import LogMel, SpectralFrontend, default_stft
 
-__all__ = ["Analysis", "MelSpace", "STFTSpace", "Scale", "Space", "WaveformSpace", "make_space"]
+__all__ = ["Analysis", "MelSpace", "Resize", "STFTSpace", "Scale", "Space", "WaveformSpace", "make_space"]
 
 Scale = Literal["log1p", "magnitude"]
+Resize = Literal["bilinear", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,36 @@ class Space(ABC):
         """
         return None
 
-    def from_grid(self, maps: Tensor, values: Tensor) -> Tensor:
-        """Resize maps (B, C, F', N') of a network bilinearly to the grid of ``values``: (B, C, ...)."""
+    @property
+    def pitch(self) -> Tensor:
+        """Where each row lies between 0 and the highest frequency, (F,) in [0, 1), evenly as people hear it: in mel."""
+        return torch.arange(self.rows) / self.rows
+
+    def from_grid(self, maps: Tensor, values: Tensor, resize: Resize = "bilinear") -> Tensor:
+        """Resize maps (B, C, F', N') of a network to the grid of ``values``: (B, C, ...).
+
+        ``"nearest"`` repeats cells over equally many rows, as the published tables do, whatever the rows mean.
+        """
         frames = values.shape[-1]
+        if resize == "nearest":
+            resized = F.interpolate(maps, size=(self.rows, frames), mode="nearest")
+            return resized[:, :, 0] if values.ndim == 2 else resized
         if self.grid is None:
             resized = F.interpolate(maps, size=(self.rows, frames), mode="bilinear", align_corners=False)
             return resized[:, :, 0] if values.ndim == 2 else resized
         resized = F.interpolate(maps, size=(len(self.grid), frames), mode="bilinear", align_corners=False)
         return torch.einsum("gf,bcgn->bcfn", self.grid, resized)
 
-    def predict(self, values: Tensor, analysis: Analysis) -> Tensor:
-        """The classifier's logits (B, K) for (masked) values."""
+    def predict(self, values: Tensor, analysis: Analysis, rows: Tensor | None = None) -> Tensor:
+        """The classifier's logits (R, K) for (masked) values (R, ...); row r belongs to clip ``rows[r]`` if given."""
+        if rows is not None and self._through_sound:
+            analysis = analysis.rows(rows)
         return self.classifier.classify(self.features(values, analysis))
+
+    @property
+    def _through_sound(self) -> bool:
+        """Whether features need more of a clip than its values, such as the phase."""
+        return False
 
     def _to_scale(self, linear: Tensor) -> Tensor:
         return torch.log1p(linear) if self.scale == "log1p" else linear
@@ -155,9 +174,19 @@ class STFTSpace(Space):
             self._grid = self._grid.to(self.classifier.device)
         return self._grid
 
+    @property
+    def pitch(self) -> Tensor:
+        top = self.classifier.sample_rate / 2
+        mel = hz_to_mel(torch.linspace(0, top, self.rows))
+        return mel / (mel[-1] * (1 + 1e-6))
+
     def analyse(self, waveform: Tensor) -> Analysis:
         spectrum = stft(waveform, self.stft)
         return Analysis(waveform, self._to_scale(magnitude(spectrum)), spectrum)
+
+    @property
+    def _through_sound(self) -> bool:
+        return self._frontend is None
 
     def features(self, values: Tensor, analysis: Analysis) -> Tensor:
         if self._frontend is not None:
@@ -207,6 +236,10 @@ class MelSpace(Space):
         spectrum = stft(waveform, self.stft)
         bands = self.mel.to_mel(magnitude(spectrum))
         return Analysis(waveform, self._to_scale(bands), spectrum)
+
+    @property
+    def _through_sound(self) -> bool:
+        return not self._exact
 
     def features(self, values: Tensor, analysis: Analysis) -> Tensor:
         if self._exact:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
@@ -37,8 +37,10 @@ class Score:
 
     def __init__(self, explainer: Explainer, analysis: Analysis, target: Target) -> None:
         self.analysis = analysis
-        self.target = target
         self._explainer = explainer
+        self._target = target
+        self._resolved = False
+        self.logits: Tensor | None = None
 
     def __call__(self, values: Tensor, rows: Tensor | None = None) -> Tensor:
         clips = len(self.analysis.values)
@@ -53,13 +55,42 @@ class Score:
         return torch.cat([self._forward(values[part], rows[part]) for part in parts])
 
     def _forward(self, values: Tensor, rows: Tensor) -> Tensor:
-        logits = self._explainer.space.predict(values, self.analysis.rows(rows))
+        logits = self._explainer.space.predict(values, self.analysis, rows)
+        check_logits(logits)
+        if not self._resolved and not self._target.predicted:
+            # A given class needs no pass over the clips themselves.
+            self._resolve(logits)
         return self.target.rows(rows).score(logits)
+
+    @property
+    def target(self) -> Target:
+        """The resolved target; for the predicted class, after a pass over the clips if the method made none."""
+        if not self._resolved:
+            with torch.no_grad():
+                self.take(self._explainer.space.predict(self.analysis.values, self.analysis))
+        return self._target
+
+    def take(self, logits: Tensor) -> None:
+        """Hand over the clips' own logits (B, K), from a pass that the method makes anyway."""
+        check_logits(logits)
+        self.logits = logits.detach()
+        if not self._resolved:
+            self._resolve(logits)
+
+    def _resolve(self, logits: Tensor) -> None:
+        self._target = self._target.resolve(logits, self._explainer.classifier.labels)
+        self._resolved = True
 
     @property
     def generators(self) -> list[torch.Generator]:
         """One generator per clip, seeded by the explainer's seed and the clip itself."""
         return self._explainer._generators(self.analysis.waveform)
+
+
+def check_logits(logits: Tensor) -> None:
+    """Refuse logits that are not finite."""
+    if not torch.isfinite(logits).all():
+        raise ClassifierError("the network returned NaN or infinite logits; check its weights and input range")
 
 
 @dataclass(frozen=True)
@@ -68,13 +99,13 @@ class Solution:
 
     Args:
         mask: (B, ...) in [0, 1], shaped like the space's values.
-        logits: (B, K) of the clips.
+        logits: (B, K) of the clips, or ``None`` if the method needed no pass over them.
         target: resolved target.
         attribution: (B, ...) signed, or ``None``.
     """
 
     mask: Tensor
-    logits: Tensor
+    logits: Tensor | None
     target: Target
     attribution: Tensor | None = None
 
@@ -93,6 +124,7 @@ class Explainer:
 
     spaces: ClassVar[tuple[str, ...]] = ("stft", "mel", "waveform")
     normalise_default: ClassVar[Normalise] = "max"
+    _published: ClassVar[Mapping[str, Any] | None] = None
 
     def __init__(
         self,
@@ -129,6 +161,19 @@ class Explainer:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(space={self.space!r})"
 
+    @classmethod
+    def reference(cls, classifier: AudioClassifier, **options: Any) -> Self:
+        """The setting behind the published tables, with its quirks, so that they can be rebuilt.
+
+        Its mask is |A| / max |A| over values on the ``"log1p"`` scale, for every method. Source: the L-MAC recipe.
+
+        Raises:
+            ConfigError: the method is in no published table.
+        """
+        if cls._published is None:
+            raise ConfigError(f"{cls.__name__} is in no published table; build it with {cls.__name__}(classifier)")
+        return cls(classifier, **{"scale": "log1p", "normalise": "max", **cls._published, **options})
+
     # What a method may override -----------------------------------------------------------------------------------
 
     def _attribute(self, values: Tensor, score: Score) -> Tensor:
@@ -137,11 +182,14 @@ class Explainer:
 
     def _solve(self, analysis: Analysis, target: Target) -> Solution:
         """Masks for one batch, in evaluation mode and without parameter gradients: the other extension point."""
-        with torch.no_grad():
-            logits = self.space.predict(analysis.values, analysis)
-        target = target.resolve(logits, self.classifier.labels)
-        attribution = self._attribute(analysis.values, Score(self, analysis, target)).detach()
-        return Solution(to_mask(attribution, self.normalise), logits, target, attribution)
+        score = Score(self, analysis, target)
+        attribution = self._attribute(analysis.values, score).detach()
+        if not torch.isfinite(attribution).all():
+            raise ClassifierError(
+                f"{self.name} found NaN or infinite attributions: the network's gradient or scores are not finite; "
+                "look for square roots or logarithms of zero in it"
+            )
+        return Solution(to_mask(attribution, self.normalise), score.logits, score.target, attribution)
 
     def _solve_all(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
         """Several targets of the same clips; a method that can share work between them overrides this."""
@@ -196,8 +244,8 @@ class Explainer:
 
         Args: as for :meth:`explain`.
         """
-        explanation = self.explain(waveform, target, sample_rate=sample_rate)
-        return explanation.mask if explanation.attribution is None else explanation.attribution
+        _, solutions = self._find(self._clips(waveform, sample_rate), [target])
+        return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
 
     # Inside -------------------------------------------------------------------------------------------------------
 
@@ -208,11 +256,19 @@ class Explainer:
         sample_rate: int | None,
         names: Sequence[str] | None,
     ) -> list[Explanation]:
-        clips = as_waveform(waveform, self.classifier.sample_rate, sample_rate).to(self.classifier.device)
+        clips = self._clips(waveform, sample_rate)
         if names is None and isinstance(waveform, str | os.PathLike):
             names = [os.path.basename(waveform)]
         if names is not None and len(names) != len(clips):
             raise InputError(f"{len(names)} names were given for {len(clips)} clip(s)")
+        analyses, solutions = self._find(clips, targets)
+        return [self._pack(clips, list(parts), analyses, names) for parts in zip(*solutions, strict=True)]
+
+    def _clips(self, waveform: WaveformLike, sample_rate: int | None) -> Tensor:
+        return as_waveform(waveform, self.classifier.sample_rate, sample_rate).to(self.classifier.device)
+
+    def _find(self, clips: Tensor, targets: Sequence[TargetLike]) -> tuple[list[Analysis], list[list[Solution]]]:
+        """Per part of at most ``max_batch`` clips its analysis and one solution per target."""
         parsed = [parse_target(target, len(clips), self.classifier.labels) for target in targets]
         solutions: list[list[Solution]] = []
         analyses: list[Analysis] = []
@@ -221,13 +277,12 @@ class Explainer:
                 part = slice(start, start + self.max_batch)
                 analysis = self.space.analyse(clips[part])
                 found = self._solve_all(analysis, [target.rows(part) for target in parsed])
-                if not all(torch.isfinite(solution.logits).all() for solution in found):
-                    raise ClassifierError(
-                        "the network returned NaN or infinite logits; check its weights and input range"
-                    )
+                for solution in found:
+                    if solution.logits is not None:
+                        check_logits(solution.logits)
                 solutions.append(found)
                 analyses.append(analysis)
-        return [self._pack(clips, list(parts), analyses, names) for parts in zip(*solutions, strict=True)]
+        return analyses, solutions
 
     @contextmanager
     def _untouched(self) -> Iterator[None]:
@@ -265,9 +320,10 @@ class Explainer:
             rows = []
             with self._untouched(), torch.no_grad():
                 for s, a in zip(solutions, analyses, strict=True):
+                    given = space.predict(a.values, a) if s.logits is None else s.logits
                     kept = space.predict(s.mask * a.values, a)
                     left = space.predict((1 - s.mask) * a.values, a)
-                    rows.append([classifier.probabilities(logits) for logits in (s.logits, kept, left)])
+                    rows.append([classifier.probabilities(logits) for logits in (given, kept, left)])
             return Scores(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
         return Explanation(

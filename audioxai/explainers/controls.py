@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class _Control(Explainer):
 
 class AllOnes(_Control):
     """Keeps everything: AI = AD = AG = 0 and Fid-In = 1 by definition."""
+
+    _published: ClassVar[Mapping[str, Any]] = {}
 
     def _control(self, values: Tensor, generators: list[torch.Generator]) -> Tensor:
         return torch.ones_like(values)

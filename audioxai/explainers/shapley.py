@@ -1,0 +1,117 @@
+"""Shapley values over the shap package: by gradients, and by coalitions of tiles."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from audioxai.classifier import AudioClassifier
+from audioxai.explainers.base import Score
+from audioxai.explainers.baseline import WithBaseline, at_least_one
+from audioxai.explainers.gradient import differentiable
+from audioxai.explainers.normalise import Normalise
+from audioxai.explainers.perturbation import Game, Tiled
+
+__all__ = ["GradientSHAP", "KernelSHAP"]
+
+
+def _folded_noise(values: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Three draws of |N(0, 1)| per cell: the baselines of the published tables, akin to no sound."""
+    drawn = [torch.randn((3, *values.shape[1:]), generator=generator).abs() for generator in generators]
+    return torch.stack(drawn, 1)
+
+
+class GradientSHAP(WithBaseline):
+    """Expected gradients: (x - x0) times the gradient at random points between. Source: Erion et al. 2021, eq. 3.
+
+    By shap's ``GradientExplainer``, clip by clip, since each clip has a phase of its own.
+
+    Args:
+        classifier: the wrapped network.
+        n_samples: random points per clip.
+        **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
+
+    :meth:`reference` starts from three draws of noise and takes five points.
+    """
+
+    normalise_default: ClassVar[Normalise] = "relu_max"
+    _published: ClassVar[Mapping[str, Any]] = {"n_samples": 5, "baseline": _folded_noise}
+
+    def __init__(self, classifier: AudioClassifier, *, n_samples: int = 50, **baseline: Any) -> None:
+        super().__init__(classifier, **baseline)
+        self.n_samples = at_least_one("n_samples", n_samples)
+
+    def _attribute(self, values: Tensor, score: Score) -> Tensor:
+        starts = self._baselines(values, score)
+        maps = []
+        for clip, generator in enumerate(score.generators):
+            seed = int(torch.randint(2**31, (), generator=generator))
+            with differentiable(self.name), _seeded(seed):
+                method = _shap().GradientExplainer(_OneClip(score, clip), starts[:, clip].contiguous(), self.max_batch)
+                found = method.shap_values(values[clip : clip + 1], nsamples=self.n_samples, rseed=seed)
+            maps.append(torch.as_tensor(np.asarray(found), dtype=values.dtype).reshape(values.shape[1:]))
+        return torch.stack(maps).to(values.device)
+
+
+class KernelSHAP(Tiled):
+    """Shapley values of tiles, by a weighted regression on coalitions. Source: Lundberg and Lee 2017, theorem 2.
+
+    By shap's ``KernelExplainer``, without its default of keeping ten features only.
+
+    Args:
+        classifier: the wrapped network.
+        n_samples: coalitions per clip; at least the number of tiles is advisable.
+        **tiled: see :class:`audioxai.explainers.perturbation.Tiled`.
+    """
+
+    def __init__(self, classifier: AudioClassifier, *, n_samples: int = 500, **tiled: Any) -> None:
+        super().__init__(classifier, **tiled)
+        self.n_samples = at_least_one("n_samples", n_samples)
+
+    @property
+    def passes(self) -> int:
+        return self.n_samples + 2
+
+    def _weights(self, game: Game, count: int, generator: torch.Generator) -> Tensor:
+        def scores(present: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return game(torch.as_tensor(present)).cpu().numpy()
+
+        with _seeded(int(torch.randint(2**31, (), generator=generator))):
+            method = _shap().KernelExplainer(scores, np.zeros((1, count)))
+            found = method.shap_values(np.ones((1, count)), nsamples=self.n_samples, l1_reg=0, silent=True)
+        return torch.as_tensor(np.asarray(found)).reshape(count)
+
+
+class _OneClip(nn.Module):
+    """The score of one clip's values, (R, ...) to (R, 1), as shap wants it."""
+
+    def __init__(self, score: Score, clip: int) -> None:
+        super().__init__()
+        self.score, self.clip = score, clip
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.score(values, torch.full((len(values),), self.clip, device=values.device))[:, None]
+
+
+def _shap() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its import uses deprecated parts of Matplotlib
+        import shap
+    return shap
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """NumPy's global state seeded for shap, and as it was afterwards."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

@@ -123,7 +123,6 @@ class Explainer:
     """
 
     spaces: ClassVar[tuple[str, ...]] = ("stft", "mel", "waveform")
-    normalise_default: ClassVar[Normalise] = "max"
     _published: ClassVar[Mapping[str, Any] | None] = None
 
     def __init__(
@@ -133,7 +132,7 @@ class Explainer:
         space: str | Space = "stft",
         scale: Scale = "log1p",
         max_batch: int = 16,
-        normalise: Normalise | None = None,
+        normalise: Normalise = "relu_percentile",
         seed: int = 0,
     ) -> None:
         if not isinstance(classifier, AudioClassifier):
@@ -150,7 +149,8 @@ class Explainer:
                 f"{type(self).__name__} has no meaning in the {self.space.name!r} space; choose from {self.spaces}"
             )
         self.max_batch = max_batch
-        self.normalise: Normalise = normalise or self.normalise_default
+        to_mask(torch.zeros(1, 1), normalise)  # refuses an unknown way now rather than after the work
+        self.normalise: Normalise = normalise
         self.seed = seed
 
     @property

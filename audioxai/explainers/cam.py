@@ -13,7 +13,6 @@ from audioxai.classifier import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.explainers.base import Explainer, Score
 from audioxai.explainers.gradient import differentiable
-from audioxai.explainers.normalise import Normalise
 from audioxai.latents import read_layers
 from audioxai.spaces import Resize
 
@@ -33,8 +32,6 @@ class CAM(Explainer):
         ConfigError: the network has no such layer.
         ClassifierError: the layer is never reached, or carries no map over time.
     """
-
-    normalise_default: ClassVar[Normalise] = "relu_max"
 
     def __init__(
         self,
@@ -95,7 +92,7 @@ class _GradientCAM(CAM):
 class GradCAM(_GradientCAM):
     """Channels weighted by the mean gradient of the score. Source: Selvaraju et al. 2017, eq. 1 and 2.
 
-    The ReLU of eq. 2 is applied where attribution becomes mask (``normalise="relu_max"``). Equal to Captum's
+    The ReLU of eq. 2 is applied where attribution becomes mask. Equal to Captum's
     ``LayerGradCam`` on the layer's grid. :meth:`reference` takes the absolute value and repeats cells.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from audioxai.explainers.activations import ELEMENTWISE, MAXIMA, Intercept
 from audioxai.explainers.base import Score
 from audioxai.explainers.baseline import WithBaseline
 from audioxai.explainers.gradient import completeness_gap, differentiable
-from audioxai.explainers.normalise import Normalise
 
 __all__ = ["DeepSHAP"]
 
@@ -34,8 +33,6 @@ class DeepSHAP(WithBaseline):
         gap_: (B,) how far the attributions miss the score's rise over the baseline, as a share of it; a warning is
             given above 5 %.
     """
-
-    normalise_default: ClassVar[Normalise] = "relu_max"
 
     def __init__(self, classifier: AudioClassifier, **baseline: Any) -> None:
         super().__init__(classifier, **baseline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from audioxai.classifier import AudioClassifier
 from audioxai.errors import ConfigError
 from audioxai.explainers.base import Score
 from audioxai.explainers.baseline import WithBaseline, at_least_one
-from audioxai.explainers.normalise import Normalise
 from audioxai.explainers.progress import bar
 from audioxai.spaces import Space
 
@@ -35,8 +34,6 @@ class Tiled(WithBaseline):
         progress: show a bar on a terminal.
         **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
     """
-
-    normalise_default: ClassVar[Normalise] = "relu_max"
 
     def __init__(
         self, classifier: AudioClassifier, *, tiles: tuple[int, int] = (8, 16), progress: bool = True, **baseline: Any

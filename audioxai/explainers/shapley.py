@@ -15,7 +15,6 @@ from audioxai.classifier import AudioClassifier
 from audioxai.explainers.base import Score
 from audioxai.explainers.baseline import WithBaseline, at_least_one
 from audioxai.explainers.gradient import differentiable
-from audioxai.explainers.normalise import Normalise
 from audioxai.explainers.perturbation import Game, Tiled
 
 __all__ = ["GradientSHAP", "KernelSHAP"]
@@ -40,7 +39,6 @@ class GradientSHAP(WithBaseline):
     :meth:`reference` starts from three draws of noise and takes five points.
     """
 
-    normalise_default: ClassVar[Normalise] = "relu_max"
     _published: ClassVar[Mapping[str, Any]] = {"n_samples": 5, "baseline": _folded_noise}
 
     def __init__(self, classifier: AudioClassifier, *, n_samples: int = 50, **baseline: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import audioxai as ax
 from audioxai.nn import CompactCNN, WaveformCNN
@@ -26,16 +27,59 @@ class Tokens(nn.Module):
         return self.head(self.norm(self.layer(self.embed(log_mel))).mean(1))
 
 
-class BandEnergy(nn.Module):
-    """Class k's logit is the mean log energy of the k-th quarter of the STFT rows: the right mask is that band."""
+class Linear(nn.Module):
+    """Logits linear in the mean magnitude of each STFT bin."""
 
-    def __init__(self, n_classes: int = 4, gain: float = 20.0) -> None:
+    def __init__(self):
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool1d(n_classes)
-        self.gain = gain
+        torch.manual_seed(1)
+        self.weight = nn.Parameter(torch.randn(513, 4))
 
-    def forward(self, log_stft: Tensor) -> Tensor:
-        return self.gain * self.pool(log_stft.mean(1)[:, None])[:, 0]
+    def forward(self, magnitude):
+        return magnitude.mean(1) @ self.weight
+
+
+def linear():
+    frontend = ax.LogSTFT(RATE, log="none")
+    return ax.AudioClassifier(Linear(), sample_rate=RATE, frontend=frontend, labels=LABELS)
+
+
+class Written(nn.Module):
+    """The same small network with its activations called in five ways."""
+
+    def __init__(self, way):
+        super().__init__()
+        torch.manual_seed(0)
+        self.way = way
+        self.one = nn.Conv2d(1, 8, 3, stride=2, padding=1)
+        self.two = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.head = nn.Linear(8, 4)
+        self.relu = nn.ReLU(inplace=way == "inplace module")
+
+    def act(self, x):
+        if self.way == "function":
+            return F.relu(x)
+        if self.way == "torch":
+            return torch.relu(x)
+        if self.way == "method":
+            return x.relu()
+        if self.way == "in place":
+            x = 1.0 * x
+            F.relu_(x)
+            return x
+        if self.way == "in place, by argument":
+            x = 1.0 * x
+            F.relu(x, True)
+            return x
+        return self.relu(x)  # one module, called twice
+
+    def forward(self, x):
+        return self.head(self.act(self.two(self.act(self.one(x)))).mean((2, 3)))
+
+
+def written(way):
+    frontend = ax.LogMel(RATE, 32, layout="B1MN")
+    return ax.AudioClassifier(Written(way), sample_rate=RATE, frontend=frontend, labels=LABELS).eval()
 
 
 def log_mel_cnn(multilabel: bool = False) -> ax.AudioClassifier:

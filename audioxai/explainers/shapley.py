@@ -51,7 +51,8 @@ class GradientSHAP(WithBaseline):
         for clip, generator in enumerate(score.generators):
             seed = int(torch.randint(2**31, (), generator=generator))
             with differentiable(self.name), _seeded(seed):
-                method = _shap().GradientExplainer(_OneClip(score, clip), starts[:, clip].contiguous(), self.max_batch)
+                background = starts[:, clip].contiguous()
+                method = _shap().GradientExplainer(_OneClip(score, clip), background, batch_size=self.max_batch)
                 found = method.shap_values(values[clip : clip + 1], nsamples=self.n_samples, rseed=seed)
             maps.append(torch.as_tensor(np.asarray(found), dtype=values.dtype).reshape(values.shape[1:]))
         return torch.stack(maps).to(values.device)

@@ -43,6 +43,7 @@ def test_the_map_is_the_weighted_sum_of_the_channels(target):
     cells = spectrogram[0].numel()
     weight = (Pooled.weights[target] * torch.tensor([1.0, 2.0, -1.0])).sum() / cells
     torch.testing.assert_close(result.attribution, weight * spectrogram, rtol=1e-4, atol=1e-9)
+    result = ax.GradCAM(classifier, normalise="relu_max").explain(clips, target)
     positive = (weight * spectrogram).clamp(min=0)
     peak = positive.amax((1, 2), keepdim=True)
     torch.testing.assert_close(result.mask, positive / torch.where(peak > 0, peak, 1), rtol=1e-4, atol=1e-6)
@@ -73,10 +74,41 @@ def test_the_layer_is_chosen_by_name_or_module():
     clips = networks.clips(1)
     torch.testing.assert_close(by_name.attribute(clips), by_module.attribute(clips))
     assert not torch.allclose(by_name.explain(clips).mask, ax.GradCAM(classifier).explain(clips).mask, atol=0.01)
-    with pytest.raises(ConfigError, match=r"nearest: 'blocks"):
-        ax.GradCAM(classifier, layer="blocks.9")
+
+
+@pytest.mark.parametrize("method", [ax.GradCAM, ax.GradCAMPlusPlus, ax.GuidedGradCAM, ax.ScoreCAM, ax.GScoreCAM])
+def test_layers_that_cannot_be_weighed_are_refused(method):
+    classifier = networks.log_mel_cnn()
+    with pytest.raises(ConfigError, match=r"no layer 'blocks.9'; nearest: 'blocks"):
+        method(classifier, layer="blocks.9")
     with pytest.raises(ConfigError, match="not part of the network"):
-        ax.GradCAM(classifier, layer=nn.ReLU())
+        method(classifier, layer=nn.ReLU())
+    classifier.network.spare = nn.Conv2d(1, 2, 3)
+    with pytest.raises(ClassifierError, match=r"'spare' is never reached .* layers that are: '"):
+        method(classifier, layer="spare")
+    with pytest.raises(ClassifierError, match=r"'head' with output \(2, 4\) carries no map over time; .* such as '"):
+        method(classifier, layer="head")
+    with pytest.raises(ConfigError, match="resize='cubic'"):
+        method(classifier, resize="cubic")
+
+
+def test_a_layer_beyond_those_of_the_classifier():
+    """Any layer will do, also one that no decoder reads."""
+    classifier = networks.log_mel_cnn()
+    assert "blocks.1.0" not in classifier.layers
+    explainer = ax.GradCAM(classifier, layer="blocks.1.0")
+    assert explainer.layer == "blocks.1.0"
+    assert explainer.explain(networks.clips(2)).mask.max() == 1
+
+
+@pytest.mark.parametrize("network", ["waveform CNN", "tokens"])
+def test_one_row_maps_say_when_but_not_how_high(network):
+    """Sequences and tokens have no frequency: every row of the mask is alike."""
+    classifier = networks.NETWORKS[network]()
+    for method in (ax.GradCAM, ax.GradCAMPlusPlus, ax.ScoreCAM):
+        mask = method(classifier).explain(networks.clips(1)).mask
+        torch.testing.assert_close(mask, mask[:, :1].expand_as(mask), rtol=0, atol=1e-5)
+        assert mask[0, 0].max() - mask[0, 0].min() > 0.05
 
 
 def test_a_layer_that_the_score_ignores_is_named():
@@ -93,3 +125,94 @@ def test_a_map_finds_the_sounding_half():
     frames = mask.shape[1]
     assert mask[:, : frames // 2 - 2].mean() > 20 * mask[:, frames // 2 + 3 :].mean()
     assert torch.isfinite(mask).all()
+
+
+def bare(classifier, space="mel"):
+    """The score as a module of its own, as the bare libraries want it, with values (B, 1, ...)."""
+
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = classifier.network
+            self.space = ax.GradCAM(classifier, space=space).space
+
+        def forward(self, values):
+            return self.space.predict(values[:, 0], analysis)
+
+    made = Bare()
+    analysis = made.space.analyse(networks.clips(2))
+    return made, analysis.values[:, None]
+
+
+def test_equal_to_captum():
+    from captum.attr import GuidedGradCam, LayerGradCam
+
+    classifier = networks.sequential().eval()
+    model, values = bare(classifier)
+    clips, layer = networks.clips(2), classifier.network[3]
+    cam = LayerGradCam(model, layer).attribute(values, target=2, relu_attributions=False).detach()
+    ours = ax.GradCAM(classifier, space="mel", layer=layer, resize="nearest").attribute(clips, 2)
+    upsampled = LayerGradCam.interpolate(cam, values.shape[2:])[:, 0]
+    torch.testing.assert_close(ours, upsampled, rtol=1e-5, atol=1e-7)
+    guided = GuidedGradCam(model, layer).attribute(values.requires_grad_(), target=2)[:, 0]
+    ours = ax.GuidedGradCAM(classifier, space="mel", layer=layer, resize="nearest").attribute(clips, 2)
+    assert guided.abs().max() > 0
+    torch.testing.assert_close(ours, guided.detach(), rtol=1e-5, atol=1e-7)
+
+
+def test_grad_cam_plus_plus_by_the_book():
+    classifier = networks.sequential().eval()
+    clips = networks.clips(2)
+    explainer = ax.GradCAMPlusPlus(classifier, space="mel")
+    maps = classifier.network[:4](classifier.features(clips)).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(classifier.network[4:](maps)[:, 1].sum(), maps)
+    cam = torch.zeros(2, *maps.shape[2:])
+    with torch.no_grad():
+        for b in range(2):
+            for k in range(maps.shape[1]):
+                a, g = maps[b, k].double(), gradient[b, k].double()
+                alpha = torch.where(g != 0, g**2 / (2 * g**2 + a.sum() * g**3), 0)
+                cam[b] += (alpha * g.clamp(min=0)).sum() * a
+    expected = explainer.space.from_grid(cam[:, None], explainer.space.analyse(clips).values)[:, 0]
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(explainer.attribute(clips, 1), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_score_cam_by_the_book():
+    """One masked pass per channel, and the softmax of the scores as weights."""
+    classifier, clips = networks.log_mel_cnn(), networks.clips(2)
+    explainer = ax.ScoreCAM(classifier, max_batch=3)
+    space = explainer.space
+    analysis = space.analyse(clips)
+    with torch.no_grad():
+        _, latents = classifier.classify_with_latents(classifier.features(clips))
+        maps = classifier.as_maps(latents)[-1]
+        cams = []
+        for b in range(2):
+            scores = []
+            for k in range(maps.shape[1]):
+                up = space.from_grid(maps[b : b + 1, k : k + 1], analysis.values[b : b + 1])[0, 0]
+                low, high = up.min(), up.max()
+                seen = (up - low) / (high - low) if high > low else torch.zeros_like(up)
+                scores.append(space.predict((analysis.values[b] * seen)[None], analysis)[0, 3])
+            weight = torch.stack(scores).softmax(0)
+            cams.append(sum(w * m for w, m in zip(weight, maps[b], strict=True)))
+        expected = space.from_grid(torch.stack(cams)[:, None], analysis.values)[:, 0]
+    torch.testing.assert_close(explainer.attribute(clips, 3), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_g_score_cam_takes_the_channels_with_the_largest_gradients():
+    classifier, clips = networks.log_mel_cnn(), networks.clips(2)
+    whole = ax.ScoreCAM(classifier).attribute(clips, 0)
+    channels = 16
+    torch.testing.assert_close(ax.GScoreCAM(classifier).attribute(clips, 0), whole, rtol=1e-4, atol=1e-6)
+    explainer = ax.GScoreCAM(classifier, k=1)
+    logits, latents = classifier.classify_with_latents(classifier.features(clips), differentiable=True)
+    gradient = classifier.as_maps(torch.autograd.grad(logits[:, 0].sum(), latents))[-1].mean((2, 3))
+    assert gradient.shape == (2, channels)
+    maps = classifier.as_maps(latents)[-1].detach()
+    best = torch.stack([maps[b, gradient[b].argmax()] for b in range(2)])
+    expected = explainer.space.from_grid(best[:, None], explainer.space.analyse(clips).values)[:, 0]
+    torch.testing.assert_close(explainer.attribute(clips, 0), expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ConfigError, match="k=0"):
+        ax.GScoreCAM(classifier, k=0)

@@ -11,26 +11,9 @@ from audioxai.errors import ClassifierError, ConfigError, InputError
 METHODS = [ax.Saliency, ax.InputXGradient, ax.SmoothGrad, ax.IntegratedGradients]
 
 
-class Linear(nn.Module):
-    """Logits linear in the mean magnitude of each STFT bin."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(1)
-        self.weight = nn.Parameter(torch.randn(513, 4))
-
-    def forward(self, magnitude):
-        return magnitude.mean(1) @ self.weight
-
-
-def linear():
-    frontend = ax.LogSTFT(networks.RATE, log="none")
-    return ax.AudioClassifier(Linear(), sample_rate=networks.RATE, frontend=frontend, labels=networks.LABELS)
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_closed_forms_on_a_linear_network(method):
-    classifier, clips = linear(), networks.clips(3, 4000)
+    classifier, clips = networks.linear(), networks.clips(3, 4000)
     explainer = method(classifier, scale="magnitude")
     found = explainer.attribute(clips, [2, 0, 1])
     values = explainer.space.analyse(clips).values
@@ -39,7 +22,7 @@ def test_closed_forms_on_a_linear_network(method):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.filterwarnings("ignore:integrated gradients miss")
+@pytest.mark.filterwarnings("ignore:.*attributions miss")
 @pytest.mark.parametrize("space", ["stft", "mel", "waveform"])
 @pytest.mark.parametrize("network", ["log-mel CNN", "waveform CNN"])
 def test_equal_to_the_bare_library(network, space):
@@ -87,13 +70,13 @@ def test_integrated_gradients_add_up_and_say_when_not():
 
 
 def test_a_baseline_of_ones_own():
-    explainer = ax.IntegratedGradients(linear(), scale="magnitude", baseline=0.5)
+    explainer = ax.IntegratedGradients(networks.linear(), scale="magnitude", baseline=0.5)
     clips = networks.clips(1, 4000)
     values = explainer.space.analyse(clips).values
     gradient = explainer.classifier.network.weight.detach().T[[2]][:, :, None] / values.shape[2]
     torch.testing.assert_close(explainer.attribute(clips, 2), gradient * (values - 0.5), rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match=r"\(3, 3\)"):
-        ax.IntegratedGradients(linear(), baseline=torch.zeros(3, 3)).explain(clips)
+        ax.IntegratedGradients(networks.linear(), baseline=torch.zeros(3, 3)).explain(clips)
 
 
 def test_smooth_grad_averages_seeded_draws():
@@ -127,12 +110,77 @@ def test_bad_options(make, words):
 
 
 class Detached(nn.Module):
+    """A network on the waveform that hides its input from autograd."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv1d(1, 6, 65, 16)
+        self.act = nn.ReLU()
+        self.head = nn.Linear(6, 4)
+
     def forward(self, waveform):
-        return waveform.detach()[:, :4]
+        with torch.no_grad():
+            return self.head(self.act(self.conv(waveform[:, None])).mean(2))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_network_without_gradients_is_refused(method):
+NEED_GRADIENTS = [
+    *METHODS,
+    ax.GuidedBackprop,
+    ax.GuidedGradCAM,
+    ax.GradCAM,
+    ax.GradCAMPlusPlus,
+    ax.GScoreCAM,
+    ax.GradientSHAP,
+    ax.DeepSHAP,
+]
+
+
+@pytest.mark.parametrize("method", NEED_GRADIENTS)
+@pytest.mark.parametrize("space", ["stft", "mel", "waveform"])
+def test_a_network_without_gradients_is_refused(method, space):
     classifier = ax.AudioClassifier(Detached(), sample_rate=networks.RATE, labels=networks.LABELS)
-    with pytest.raises(ClassifierError, match="differentiable"):
-        method(classifier, space="waveform").explain(networks.clips())
+    with pytest.raises(ClassifierError, match="differentiable|differentiated"):
+        method(classifier, space=space).explain(networks.clips())
+
+
+@pytest.mark.parametrize("method", [ax.ScoreCAM, ax.Occlusion, ax.LIME, ax.KernelSHAP, ax.EnergyMask])
+def test_the_others_do_not_need_gradients(method):
+    classifier = ax.AudioClassifier(Detached(), sample_rate=networks.RATE, labels=networks.LABELS)
+    mask = method(classifier).explain(networks.clips()).mask
+    assert mask.max() == 1
+    assert mask.flatten(1).std(1).min() > 0
+
+
+def test_a_method_may_have_no_meaning_in_a_space():
+    class OnSpectra(ax.Saliency):
+        spaces = ("stft", "mel")
+
+    with pytest.raises(
+        ConfigError, match=r"OnSpectra has no meaning in the 'waveform' space; choose from \('stft', 'mel"
+    ):
+        OnSpectra(networks.log_mel_cnn(), space="waveform")
+
+
+class Infinite(nn.Module):
+    """Finite scores with an infinite gradient at silence."""
+
+    def forward(self, waveform):
+        return waveform[:, :4].abs().sqrt()
+
+
+def test_an_infinite_gradient_is_named():
+    classifier = ax.AudioClassifier(Infinite(), sample_rate=networks.RATE, labels=networks.LABELS)
+    with pytest.raises(ClassifierError, match="Saliency found NaN or infinite attributions"):
+        ax.Saliency(classifier, space="waveform").explain(torch.zeros(1, 2000), 0)
+
+
+def test_integrated_gradients_of_many_clips_keep_to_max_batch():
+    """No forward sees more rows than max_batch, whatever the number of steps and clips."""
+    classifier = networks.log_mel_cnn()
+    seen = []
+    classifier.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    for method in (ax.IntegratedGradients, ax.SmoothGrad, ax.GradientSHAP, ax.DeepSHAP, ax.ScoreCAM, ax.LIME):
+        seen.clear()
+        method(classifier, max_batch=4).explain(networks.clips(7, 3000)).scores  # noqa: B018
+        assert 0 < max(seen) <= 4, method

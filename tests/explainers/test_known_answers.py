@@ -1,0 +1,71 @@
+"""Every training-free method on networks whose right mask is known; a mask of loudness alone fails there."""
+
+import analytic
+import pytest
+import torch
+
+import audioxai as ax
+
+TILED = {"tiles": (4, 8), "progress": False}
+METHODS = {
+    "Saliency": ax.Saliency,
+    "InputXGradient": ax.InputXGradient,
+    "SmoothGrad": lambda c, **o: ax.SmoothGrad(c, noise=0.01, n_samples=4, **o),
+    "IntegratedGradients": ax.IntegratedGradients,
+    "GuidedBackprop": ax.GuidedBackprop,
+    "GradCAM": ax.GradCAM,
+    "GradCAMPlusPlus": ax.GradCAMPlusPlus,
+    "GuidedGradCAM": ax.GuidedGradCAM,
+    "ScoreCAM": ax.ScoreCAM,
+    "GScoreCAM": lambda c, **o: ax.GScoreCAM(c, k=1, **o),
+    "GradientSHAP": ax.GradientSHAP,
+    "DeepSHAP": ax.DeepSHAP,
+    "KernelSHAP": lambda c, **o: ax.KernelSHAP(c, n_samples=600, **TILED, **o),
+    "Occlusion": lambda c, **o: ax.Occlusion(c, **TILED, **o),
+    "LIME": lambda c, **o: ax.LIME(c, n_samples=600, **TILED, **o),
+}
+COARSE = {"KernelSHAP", "Occlusion", "LIME"}  # tiles are wider than the tone and the attack
+pytestmark = pytest.mark.filterwarnings("ignore:.*attributions miss")
+
+
+def inside(mask, region):
+    """Share of the mask's mass in the region."""
+    return float(mask[region].sum() / mask.sum())
+
+
+@pytest.mark.parametrize("case", analytic.CASES)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_mask_is_where_the_answer_is(method, case):
+    made = analytic.CASES[case]()
+    mask = METHODS[method](made.classifier, space=made.space, scale="magnitude").explain(made.clip, made.target).mask[0]
+    assert mask.max() > 0.99
+    if method in COARSE and case in ("tone gate", "onset"):
+        best = (mask > 0.99).float()
+        assert (best * made.region).sum() > 0  # the strongest tile holds the answer
+        assert best.sum() < 0.2 * best.numel()
+    elif method in COARSE or "ScoreCAM" in method:
+        assert inside(mask, made.region) > 0.75
+    else:
+        assert inside(mask, made.region) > 0.9
+
+
+@pytest.mark.parametrize("case", ["band energy", "stretch"])
+def test_loudness_alone_does_not_find_it(case):
+    made = analytic.CASES[case]()
+    mask = ax.EnergyMask(made.classifier, space=made.space).explain(made.clip, made.target).mask[0]
+    assert inside(mask, made.region) < 0.5
+
+
+@pytest.mark.parametrize("case", analytic.CASES)
+@torch.no_grad()
+def test_the_cases_are_what_they_say(case):
+    """The score is the region's: nothing but it matters, and it matters."""
+    made = analytic.CASES[case]()
+    space = ax.Saliency(made.classifier, space=made.space, scale="magnitude").space
+    analysis = space.analyse(made.clip)
+    whole, within, without = (
+        float(space.predict(analysis.values * keep, analysis)[0, made.target])
+        for keep in (torch.ones_like(made.region), made.region, ~made.region)
+    )
+    assert within == pytest.approx(whole, rel=0.02)
+    assert without < 0.1 * whole

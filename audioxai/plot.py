@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = ["Explained", "Probabilities", "figure_png", "overlay_png", "plot_clip"]
+__all__ = ["Explained", "Probabilities", "figure_png", "overlay_png", "plot_clip", "plot_methods"]
 
 _FLOOR_DB = -80.0  # relative to the loudest cell of the input
 _COLUMNS = 1200  # a picture has no more columns than this; longer clips are averaged
@@ -115,6 +116,37 @@ def plot_clip(explained: Explained, i: int = 0) -> Figure:
     if mask is not None:
         figure.colorbar(_opaque(mask), ax=middle, label="mask", pad=0.01)
     bottom.set_xlabel("time (s)")
+    return figure
+
+
+def plot_methods(explanations: Sequence[Explained], i: int = 0, *, columns: int = 4) -> Figure:
+    """The masks of several explanations of the same clip side by side, after the clip's own spectrogram.
+
+    Args:
+        explanations: one per method or space, of the same B clips.
+        i: which clip.
+        columns: panels in a row.
+    """
+    from matplotlib.figure import Figure
+
+    if not explanations:
+        raise InputError("there is no explanation to draw; pass at least one")
+    first = explanations[0]
+    i = _index(first, i)
+    rows = -(-(len(explanations) + 1) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.2 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    figure.suptitle(f"{_short(first.names[i], 80)}, target {_short(first.target_names[i], 40)}", parse_math=False)
+    _spectrogram(panels[0], first, i, first.input)
+    panels[0].set_title("input", fontsize=9)
+    for axes, explained in zip(panels[1:], explanations, strict=False):
+        _mask(axes, explained, _index(explained, i), 8.0)
+        mean = float(explained.mask[i].mean())
+        axes.set_title(_short(f"{explained.method}, {explained.space}, mean {mean:.2f}", 60), fontsize=9)
+    for axes in panels[len(explanations) + 1 :]:
+        axes.set_axis_off()
+    for axes in panels:
+        axes.tick_params(labelsize=7, length=2, pad=2)
     return figure
 
 

@@ -36,7 +36,7 @@ class Tiled(WithBaseline):
     """
 
     def __init__(
-        self, classifier: AudioClassifier, *, tiles: tuple[int, int] = (8, 16), progress: bool = True, **baseline: Any
+        self, classifier: AudioClassifier, *, tiles: tuple[int, int] = (6, 10), progress: bool = True, **baseline: Any
     ) -> None:
         super().__init__(classifier, **baseline)
         try:

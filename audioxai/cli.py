@@ -21,6 +21,7 @@ import typer
 
 from audioxai.errors import AudioXAIError, ConfigError, TargetError
 from audioxai.jobs import (
+    METHODS,
     RATE,
     explain_all,
     find_inputs,
@@ -44,8 +45,7 @@ app = typer.Typer(
 )
 
 
-class Method(StrEnum):
-    lmac, gradcam, energy, random, all_ones = "lmac", "gradcam", "energy", "random", "all-ones"
+Method = StrEnum("Method", {name.replace("-", "_"): name for name in METHODS})  # type: ignore[misc]  # one list
 
 
 class SpaceName(StrEnum):
@@ -233,7 +233,7 @@ def explain(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="LABEL", help="Label or class number to explain; default the predicted class."),
     ] = None,
-    method: Annotated[Method, typer.Option(help="How to explain; lmac is what was fitted.")] = Method.lmac,
+    method: Annotated[Method, typer.Option(help="How to explain; lmac is what was fitted.")] = Method("lmac"),
     space: Annotated[
         Optional[SpaceName],  # noqa: UP045
         typer.Option(help="Where the mask lives; default stft, for lmac as fitted."),
@@ -245,7 +245,7 @@ def explain(
     overwrite: Overwrite = False,
 ) -> None:
     """Explain clips: mask, sounds, picture and scores for each, and a page to listen to."""
-    if model is None and (classifier is None or method is Method.lmac):
+    if model is None and (classifier is None or method == "lmac"):
         raise ConfigError("--model FOLDER is missing: what 'audioxai fit' or 'audioxai demo' wrote")
     with output_folder(out, overwrite=overwrite):
         files, failed = find_inputs(clips, out)

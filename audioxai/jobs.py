@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from audioxai.explanation import Explanation
 
 __all__ = [
+    "METHODS",
     "RATE",
     "explain_all",
     "find_inputs",
@@ -35,7 +36,28 @@ __all__ = [
     "train_or_load",
 ]
 
-_METHODS = {"lmac": "LMAC", "gradcam": "GradCAM", "energy": "EnergyMask", "random": "RandomMask", "all-ones": "AllOnes"}
+#: Names on the command line to names in the package.
+METHODS = {
+    "lmac": "LMAC",
+    "saliency": "Saliency",
+    "input-x-gradient": "InputXGradient",
+    "smoothgrad": "SmoothGrad",
+    "integrated-gradients": "IntegratedGradients",
+    "guided-backprop": "GuidedBackprop",
+    "gradcam": "GradCAM",
+    "gradcam++": "GradCAMPlusPlus",
+    "guided-gradcam": "GuidedGradCAM",
+    "scorecam": "ScoreCAM",
+    "gscorecam": "GScoreCAM",
+    "gradient-shap": "GradientSHAP",
+    "deep-shap": "DeepSHAP",
+    "kernel-shap": "KernelSHAP",
+    "occlusion": "Occlusion",
+    "lime": "LIME",
+    "energy": "EnergyMask",
+    "random": "RandomMask",
+    "all-ones": "AllOnes",
+}
 
 _CLIPS_PER_PAGE = 24
 RATE = 16000  # of the network that fit trains
@@ -104,7 +126,7 @@ def make_explainer(
     import audioxai
 
     if method != "lmac":
-        made: Explainer = getattr(audioxai, _METHODS[method])(
+        made: Explainer = getattr(audioxai, METHODS[method])(
             classifier, space=space or "stft", scale=scale or "magnitude"
         )
         return made

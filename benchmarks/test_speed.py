@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 import audioxai as ax
+from audioxai.explainers.perturbation import tile_of
 from audioxai.losses import target_log_probabilities
 from audioxai.nn import CNN14
 
@@ -151,6 +153,113 @@ def test_training_step(
     floor = bare - once + read + name + drawing
     report.append(("default L-MAC step / (its bare passes + naming the clips + decoder)", ours / floor, "1.15"))
     benchmark.pedantic(step, rounds=1)  # type: ignore[attr-defined]
+
+
+WRAPPED = [
+    "Saliency",
+    "InputXGradient",
+    "IntegratedGradients",
+    "GuidedBackprop",
+    "GradCAM",
+    "GradientSHAP",
+    "Occlusion",
+]
+
+
+@pytest.mark.parametrize("method", WRAPPED)
+def test_wrapper(
+    benchmark: Callable[..., object], report: Report, classifier: ax.AudioClassifier, clips: Tensor, method: str
+) -> None:
+    """A method against the bare library on the same STFT values and targets."""
+    from captum import attr
+
+    clips, few = clips[:4], 6
+    options: dict[str, dict[str, object]] = {
+        "IntegratedGradients": {"n_steps": few},
+        "GradientSHAP": {"n_samples": few},
+        "Occlusion": {"tiles": (2, 3)},
+    }
+    explainer = getattr(ax, method)(classifier, max_batch=4, **options.get(method, {}))
+    space, targets = explainer.space, [i % 50 for i in range(len(clips))]
+
+    class Bare(torch.nn.Module):
+        """What a caller of the bare library has to write: masked values to logits."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = classifier.network
+
+        def forward(self, values: Tensor) -> Tensor:
+            return space.predict(values, analysis)
+
+    model = Bare()
+    analysis = space.analyse(clips)
+
+    def bare() -> None:
+        values = space.analyse(clips).values.requires_grad_()
+        if method == "GradientSHAP":
+            import shap
+
+            for i, target in enumerate(targets):
+                picked = torch.nn.Sequential(model, _Pick(target))
+                single = shap.GradientExplainer(picked, torch.zeros_like(values[:1]), batch_size=4)
+                single.shap_values(values[i : i + 1], nsamples=few, rseed=0)
+        elif method == "GradCAM":
+            layer = classifier.network.get_submodule(explainer.layer)
+            attr.LayerGradCam(model, layer).attribute(values, target=targets)
+        elif method == "IntegratedGradients":
+            attr.IntegratedGradients(model).attribute(values, target=targets, n_steps=few, internal_batch_size=4)
+        elif method == "Occlusion":
+            tile = tile_of(space, values, (2, 3))
+            with torch.no_grad():
+                attr.FeatureAblation(model).attribute(values.detach(), target=targets, feature_mask=tile[None])
+        elif method == "GuidedBackprop":
+            attr.GuidedBackprop(model).attribute(values, target=targets)
+        else:
+            getattr(attr, method)(model).attribute(values, target=targets)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours, theirs = seconds(lambda: explainer.attribute(clips, targets), bare, rounds=5)
+        report.append((f"{method} / the bare library", ours / theirs, "1.05"))
+        benchmark.pedantic(explainer.attribute, args=(clips, targets), rounds=1)  # type: ignore[attr-defined]
+
+
+class _Pick(torch.nn.Module):
+    """One class's logit, (R, 1)."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__()
+        self.target = target
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits[:, self.target : self.target + 1]
+
+
+LARGE = """
+import resource, torch, warnings
+import audioxai as ax
+from audioxai.nn import CompactCNN
+warnings.simplefilter("ignore")
+torch.manual_seed(0)
+classifier = ax.AudioClassifier(CompactCNN(10), sample_rate=16000, frontend=ax.LogMel(16000))
+clips = 0.1 * torch.randn(64, 80000, generator=torch.Generator().manual_seed(0))
+explanation = ax.IntegratedGradients(classifier).explain(clips)
+explanation.scores, explanation.removed
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+"""
+
+
+def test_memory_of_integrated_gradients(benchmark: Callable[..., object], report: Report) -> None:
+    """One call on 64 clips of five seconds, fifty steps each."""
+
+    def peak() -> float:
+        done = subprocess.run([sys.executable, "-c", LARGE], check=True, capture_output=True, text=True)
+        return float(done.stdout)
+
+    gibibytes = benchmark.pedantic(peak, rounds=1)  # type: ignore[attr-defined]
+    report.append(("memory of IntegratedGradients.explain on 64 clips of 5 s, GiB", gibibytes, "4"))
+    assert gibibytes < 4
 
 
 MEMORY = """

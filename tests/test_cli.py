@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 
+import audioxai
 from audioxai import Explanation, load
 from audioxai import cli as cli_module
 from audioxai import jobs as jobs_module
@@ -118,6 +119,9 @@ def test_explain_writes_all_of_a_clip(cli, clips, model, tmp_path) -> None:
         (["--method", "energy", "--space", "waveform"], "EnergyMask", "waveform", "magnitude", None),
         (["--method", "random", "--space", "mel", "--scale", "log1p"], "RandomMask", "mel", "log1p", None),
         (["--method", "all-ones"], "AllOnes", "stft", "magnitude", None),
+        (["--method", "gradcam++", "--space", "mel"], "GradCAMPlusPlus", "mel", "magnitude", None),
+        (["--method", "deep-shap"], "DeepSHAP", "stft", "magnitude", None),
+        (["--method", "lime", "--space", "waveform"], "LIME", "waveform", "magnitude", None),
     ],
 )
 def test_methods_and_targets(cli, clips, model, options, method, space, scale, target, plain) -> None:
@@ -126,6 +130,12 @@ def test_methods_and_targets(cli, clips, model, options, method, space, scale, t
     explained = Explanation.load("e")
     assert (explained.method, explained.space, explained.scale) == (method, space, scale)
     assert explained.target_names[0] == (target or ("hiss", "siren")[int(explained.scores.input[0].argmax())])
+
+
+def test_the_command_line_knows_every_explainer() -> None:
+    public = {name for name in audioxai.__all__ if isinstance(getattr(audioxai, name), type)}
+    concrete = {name for name in public if issubclass(getattr(audioxai, name), audioxai.Explainer)}
+    assert set(jobs_module.METHODS.values()) == concrete - {"Explainer", "LearnedExplainer"}
 
 
 def test_bad_files_do_not_lose_the_good(cli, clips, model, tmp_path, plain) -> None:

@@ -93,7 +93,7 @@ def guided_gradient(
 
 
 def _guide(call: Any, x: Tensor) -> Tensor:
-    x = x.clone()
+    x = x.view_as(x)  # a node of its own, since others may read x too
     x.register_hook(lambda gradient: gradient.clamp(min=0))  # type: ignore[no-untyped-call]
     result: Tensor = call(x)
     return result

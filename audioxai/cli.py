@@ -46,6 +46,7 @@ app = typer.Typer(
 
 
 Method = StrEnum("Method", {name.replace("-", "_"): name for name in METHODS})  # type: ignore[misc]  # one list
+_FITTED = Method("lmac")
 
 
 class SpaceName(StrEnum):
@@ -233,7 +234,7 @@ def explain(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="LABEL", help="Label or class number to explain; default the predicted class."),
     ] = None,
-    method: Annotated[Method, typer.Option(help="How to explain; lmac is what was fitted.")] = Method("lmac"),
+    method: Annotated[Method, typer.Option(help="How to explain; lmac is what was fitted.")] = _FITTED,
     space: Annotated[
         Optional[SpaceName],  # noqa: UP045
         typer.Option(help="Where the mask lives; default stft, for lmac as fitted."),

@@ -325,7 +325,7 @@ def test_nobody_reads_stdout(clips, model, tmp_path, stdout) -> None:
         (["explain", "CLIP", "--model", "MODEL", "--target", "2"], "out of range"),
         (["explain", "CLIP", "--model", "MODEL", "--target", "-1"], "out of range"),
         (["explain", "CLIP", "--model", "MODEL", "--target", "²"], "unknown label"),
-        (["explain", "CLIP", "--model", "MODEL", "--method", "gradcm"], "'lmac', 'gradcam'"),
+        (["explain", "CLIP", "--model", "MODEL", "--method", "gradcm"], "'lmac', 'saliency'"),
         (["explain", "CLIP", "--model", "MODEL", "--space", "mel"], "fitted with --space stft"),
         (["explain", "CLIP", "--model", "MODEL", "--scale", "db"], "'--scale'"),
         (["explain", "CLIP"], "--model FOLDER is missing"),

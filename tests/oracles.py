@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -210,3 +211,26 @@ def conv_net_sizes(rows: int, columns: int, pools: list[int]) -> list[tuple[int,
         rows, columns = rows // pool, columns // pool
         sizes.append((rows, columns))
     return sizes
+
+
+def reference_drop(p: list[float], kept: list[float]) -> float:
+    """The published average drop: probabilities go through a softmax once more."""
+    c = p.index(max(p))
+    again = [softmax(np.array([row]))[0][c] for row in (p, kept)]
+    return 100 * max(0.0, again[0] - again[1]) / (again[0] + 1e-10)
+
+
+def reference_gini(masks: list[list[float]]) -> list[float]:
+    """The published sparseness: over the batch's maximum, plus 1e-7."""
+    peak = max(max(mask) for mask in masks)
+    return [gini([value / peak + 1e-7 for value in mask]) for mask in masks]
+
+
+def auc_of_order(predict, values: list[float], mask: list[float], steps: int, insertion: bool) -> float:
+    """Area under the curve of predictions as cells go (or come) from the highest to the lowest, by trapezoids."""
+    order = sorted(range(len(mask)), key=lambda i: (-mask[i], i))
+    points = []
+    for step in range(steps + 1):
+        chosen = set(order[: round(step * len(mask) / steps)])
+        points.append(predict([v if (i in chosen) == insertion else 0.0 for i, v in enumerate(values)]))
+    return sum((a + b) / 2 for a, b in itertools.pairwise(points)) / steps

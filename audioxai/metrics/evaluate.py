@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from audioxai.classifier import AudioClassifier
-from audioxai.errors import ConfigError, InputError
+from audioxai.errors import ConfigError, InputError, NotFittedError
 from audioxai.explainers.base import Explainer
 from audioxai.explanation import Explanation
 from audioxai.inputs import read_batch
 from audioxai.metrics import functional as metric
-from audioxai.spaces import make_space
+from audioxai.metrics.results import Results
+from audioxai.spaces import Scale, Space, STFTSpace, make_space
 
-__all__ = ["METRICS", "Results", "clip_scores", "evaluate", "judge_scores"]
-
-#: Name to direction: 1 higher is better, -1 lower is better, 0 neither.
-METRICS = {"AI": 1, "AD": -1, "AG": 1, "FF": 1, "Fid-In": 1, "SPS": 1, "COMP": -1, "MM": 0}
+__all__ = ["clip_scores", "evaluate", "judge_scores"]
 
 
 def clip_scores(explanation: Explanation) -> dict[str, Tensor]:
@@ -48,7 +47,11 @@ def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, 
 
     NaN where the judge does not predict the explained class on the clip itself: there is nothing to keep there.
     """
-    space = make_space(explanation.space, judge, "log1p" if explanation.scale == "log1p" else "magnitude")
+    scale: Scale = "log1p" if explanation.scale == "log1p" else "magnitude"
+    if explanation.space == "stft":
+        space: Space = STFTSpace(judge, scale, stft=explanation.stft)
+    else:
+        space = make_space(explanation.space, judge, scale)
     with judge.frozen():
         analysis = space.analyse(explanation.input.to(judge.device))
         if analysis.values.shape != explanation.mask.shape:
@@ -67,53 +70,6 @@ def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, 
     return {f"judge {name}": torch.where(agrees, value, math.nan) for name, value in scores.items()}
 
 
-@dataclass(frozen=True)
-class Results:
-    """Per-clip scores of several explainers.
-
-    Attributes:
-        scores: explainer to metric to (n,) values; NaN where a metric is undefined for a clip.
-    """
-
-    scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-
-    def mean(self, explainer: str, name: str) -> float:
-        """Mean over the clips where the metric is defined."""
-        return float(self.scores[explainer][name].double().nanmean())
-
-    def undefined(self, explainer: str, name: str) -> int:
-        """Clips without a value, such as empty masks without a sparseness."""
-        return int(self.scores[explainer][name].isnan().sum())
-
-    def interval(self, explainer: str, name: str, *, level: float = 0.95, draws: int = 1000) -> tuple[float, float]:
-        """Bootstrap interval of the mean over clips; NaN for fewer than two clips."""
-        values = self.scores[explainer][name].double()
-        values = values[~values.isnan()]
-        if len(values) < 2:
-            return math.nan, math.nan
-        generator = torch.Generator().manual_seed(0)
-        index = torch.randint(len(values), (draws, len(values)), generator=generator)
-        means = values[index].mean(1)
-        low, high = means.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)).tolist()
-        return low, high
-
-    def to_markdown(self) -> str:
-        """A table of means, one row per explainer, in the metrics' usual digits."""
-        names = list(next(iter(self.scores.values())))
-        lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-        for explainer in self.scores:
-            cells = [_digits(name, self.mean(explainer, name)) for name in names]
-            name = explainer.replace("|", r"\|")
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
-
-
-def _digits(name: str, value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:.1f}" if name.split()[-1] in ("AI", "AD", "AG") else f"{value:.2f}"
-
-
 def evaluate(
     explainers: Mapping[str, Explainer] | Sequence[Explainer],
     loader: Iterable[Any],
@@ -127,6 +83,9 @@ def evaluate(
         loader: batches as for ``fit``.
         judges: other classifiers that score the same masks; with several, their scores are averaged.
 
+    A clip on which an explainer raises is recorded with the reason, has NaN scores and is counted below the table; an
+    explainer that raises on every clip raises here.
+
     Raises:
         InputError: the loader yields nothing.
         ConfigError: no explainer is given, or two share a name.
@@ -136,18 +95,67 @@ def evaluate(
         raise ConfigError("there is no explainer to evaluate; pass at least one")
     if len(named) != len(explainers):
         raise ConfigError("two explainers share a name; pass a dict with a name for each")
-    collected: dict[str, dict[str, list[Tensor]]] = {name: {} for name in named}
-    batches = 0
+    collected: dict[str, list[dict[str, Tensor]]] = {name: [] for name in named}
+    results = Results({}, {name: {} for name in named}, dict.fromkeys(named, 0.0), dict.fromkeys(named, 0))
+    first_error: dict[str, Exception] = {}
+    seen = 0
     for batch in loader:
-        batches += 1
+        start = seen
         for name, explainer in named.items():
-            explanation = explainer.explain(read_batch(batch, explainer.classifier.sample_rate))
-            scores = clip_scores(explanation)
-            judged = [judge_scores(explanation, judge) for judge in judges]
-            if judged:
-                scores |= {key: torch.stack([j[key] for j in judged]).nanmean(0) for key in judged[0]}
-            for key, value in scores.items():
-                collected[name].setdefault(key, []).append(value.detach().cpu())
-    if batches == 0:
+            clips = read_batch(batch, explainer.classifier.sample_rate)
+            seen = start + len(clips)
+            began = time.perf_counter()
+            with _rows_counted(explainer.classifier, results.passes, name):
+                for i, scores in _score(explainer, clips, judges):
+                    if isinstance(scores, Exception):
+                        first_error.setdefault(name, scores)
+                        results.failures[name][start + i] = f"{type(scores).__name__}: {scores}"
+                        scores = {}
+                    collected[name].append(scores)
+            results.seconds[name] += time.perf_counter() - began
+    if seen == 0:
         raise InputError("the loader yields no batch; pass a list or a DataLoader that is not empty")
-    return Results({name: {key: torch.cat(parts) for key, parts in by.items()} for name, by in collected.items()})
+    for name, parts in collected.items():
+        keys = next((list(part) for part in parts if part), None)
+        if keys is None:  # nothing to put into a table
+            raise first_error[name]
+        empty = torch.full((1,), math.nan)
+        results.scores[name] = {key: torch.cat([part.get(key, empty) for part in parts]) for key in keys}
+    return results
+
+
+def _score(
+    explainer: Explainer, clips: Tensor, judges: Sequence[AudioClassifier]
+) -> Iterator[tuple[int, dict[str, Tensor] | Exception]]:
+    """Scores of a batch, or, when it cannot be explained as a whole, of each clip or the reason why not."""
+    try:
+        explanation = explainer.explain(clips)
+        scores = clip_scores(explanation)
+        judged = [judge_scores(explanation, judge) for judge in judges]
+    except (NotFittedError, ConfigError, torch.OutOfMemoryError):
+        raise  # no other clip will fare better
+    except Exception as error:
+        if len(clips) == 1:
+            yield 0, error
+            return
+        for i, clip in enumerate(clips):
+            for _, scores_or_error in _score(explainer, clip[None], judges):
+                yield i, scores_or_error
+        return
+    if judged:
+        scores |= {key: torch.stack([j[key] for j in judged]).nanmean(0) for key in judged[0]}
+    yield 0, {key: value.detach().cpu() for key, value in scores.items()}
+
+
+@contextmanager
+def _rows_counted(classifier: AudioClassifier, passes: dict[str, int], name: str) -> Iterator[None]:
+    """Count the rows that the network is given."""
+
+    def count(_module: Any, inputs: tuple[Any, ...]) -> None:
+        passes[name] += len(inputs[0])
+
+    handle = classifier.network.register_forward_pre_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()

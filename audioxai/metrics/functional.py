@@ -35,8 +35,17 @@ def average_increase(probs: Tensor, probs_kept: Tensor, target: Tensor | None = 
     return 100.0 * (o > p).to(p)
 
 
-def average_drop(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
-    """AD, lower is better: 100 max(0, p_c - o_c) / p_c; 0 where p_c is 0. (B, K), (B, K) to (B,)."""
+def average_drop(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None, *, reference: bool = False) -> Tensor:
+    """AD, lower is better: 100 max(0, p_c - o_c) / p_c; 0 where p_c is 0. (B, K), (B, K) to (B,).
+
+    ``reference=True`` gives the published figure: a softmax of the probabilities comes first, so that it measures the
+    absolute drop and stays below 63.3. Neither can be computed from the other.
+    """
+    if reference:
+        target = probs.argmax(1) if target is None else target
+        p, o = _of_target(target, probs, probs_kept)
+        p, o = (x.softmax(1).gather(1, target[:, None])[:, 0] for x in (probs, probs_kept))
+        return 100.0 * (p - o).clamp(min=0) / (p + 1e-10)
     p, o = _of_target(target, probs, probs_kept)
     return 100.0 * (p - o).clamp(min=0) / torch.where(p > 0, p, torch.ones_like(p))
 
@@ -60,12 +69,18 @@ def input_fidelity(probs: Tensor, probs_kept: Tensor, target: Tensor | None = No
     return (probs_kept.argmax(1) == classes).to(probs)
 
 
-def sparseness(mask: Tensor) -> Tensor:
+def sparseness(mask: Tensor, *, reference: bool = False) -> Tensor:
     """SPS, higher is sparser: the Gini index of the mask, in [0, 1 - 1/n].
 
     A constant mask has 0, an empty one has no index: NaN. (B, ...) non-negative to (B,).
+
+    ``reference=True`` divides by the largest value of the whole batch and adds 1e-7 to every cell first, as the
+    published figures do (Quantus 0.5.3); a clip's figure then depends on the clips beside it.
     """
-    values = _cells(mask).sort(1).values
+    values = _cells(mask)
+    if reference:
+        values = values / values.max() + 1e-7
+    values = values.sort(1).values
     n = values.shape[1]
     rank = torch.arange(1, n + 1, device=values.device, dtype=values.dtype)
     return ((2 * rank - n - 1) * values).sum(1) / (n * values.sum(1))
@@ -85,7 +100,7 @@ def complexity(mask: Tensor, *, relative: bool = False) -> Tensor:
 
 def mask_mean(mask: Tensor) -> Tensor:
     """MM, no direction: the mean of the mask. (B, ...) to (B,)."""
-    return mask.flatten(1).mean(1)
+    return _cells(mask).mean(1).to(mask)
 
 
 def interference_gain(mask: Tensor, stem: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,6 +152,9 @@ def _check(*probs: Tensor) -> None:
 
 def _cells(mask: Tensor) -> Tensor:
     values = mask.flatten(1).double()
+    if values.isnan().any():
+        clip = int(values.isnan().any(1).nonzero()[0, 0])
+        raise InputError(f"the mask of clip {clip} holds NaN; an explainer must give finite masks")
     if (values < 0).any():
         raise InputError(
             f"a mask has no negative values; got {float(values.min()):.3g}. Normalise the attribution first"

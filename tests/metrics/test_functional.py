@@ -180,3 +180,46 @@ def test_interference_of_perfect_empty_and_full_masks():
     assert share.item() == 0
     with pytest.raises(InputError, match="shape"):
         metric.interference_gain(torch.ones(1, 2, 3), stem, other)
+
+
+@given(triples)
+def test_the_published_drop(clips):
+    p, kept, _ = columns(clips)
+    found = metric.average_drop(p, kept, reference=True)
+    for i, (row, masked, _) in enumerate(clips):
+        assert found[i].item() == pytest.approx(oracles.reference_drop(row, masked), rel=1e-9, abs=1e-9)
+
+
+def test_the_published_drop_has_a_ceiling():
+    """A certain class that is lost altogether gives 1 - 1/e, whatever the number of classes."""
+    for classes in (2, 10, 50):
+        p = torch.eye(classes, dtype=torch.float64)[:1]
+        found = metric.average_drop(p, p.flip(1), reference=True).item()
+        assert found == pytest.approx(100 * (1 - 1 / math.e))
+
+
+@given(st.lists(st.lists(st.floats(1e-3, 1), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_the_published_sparseness(masks):
+    found = metric.sparseness(torch.tensor(masks, dtype=torch.float64), reference=True)
+    np.testing.assert_allclose(found, oracles.reference_gini(masks), rtol=1e-9, atol=1e-12)
+
+
+def test_quantus_agrees():
+    """Over masks that it accepts."""
+    import quantus
+
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(6, 40, 50, generator=generator) ** torch.tensor([1, 2, 4, 8, 16, 0.1]).reshape(6, 1, 1)
+    as_images = masks[:, None].numpy().astype(np.float64)
+    options = {"disable_warnings": True, "normalise": False, "abs": False, "display_progressbar": False}
+    for ours, theirs in ((metric.sparseness, quantus.Sparseness), (metric.complexity, quantus.Complexity)):
+        expected = theirs(**options)(model=None, x_batch=as_images, y_batch=np.zeros(6), a_batch=as_images.copy())
+        np.testing.assert_allclose(ours(masks), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_masks_with_nan_are_refused():
+    mask = torch.ones(3, 4)
+    mask[1, 2] = math.nan
+    for function in (metric.sparseness, metric.complexity, metric.mask_mean):
+        with pytest.raises(InputError, match="clip 1 holds NaN"):
+            function(mask)

@@ -1,0 +1,68 @@
+"""Insertion and deletion: how the target's probability moves as cells go in the order of the mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from audioxai.errors import ConfigError, InputError
+
+__all__ = ["Predict", "deletion_auc", "deletion_curve", "insertion_auc", "insertion_curve"]
+
+#: Values (R, ...) of the clips ``rows`` (R,) to the probability of each clip's target, (R,).
+Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+def deletion_curve(predict: Predict, values: Tensor, mask: Tensor, *, steps: int = 16) -> Tensor:
+    """Target's probability with the highest share 0, 1/steps, ..., 1 of the mask's cells set to silence.
+
+    Source: Petsiuk et al. 2018 (RISE), section 4.2.
+
+    Args:
+        predict: values (R, ...) and their clips (R,) to probabilities (R,).
+        values: (B, ...) what the mask multiplies.
+        mask: (B, ...); only the order of its cells matters, equal cells going in the order of their place.
+        steps: points beyond the first.
+
+    Returns:
+        (B, steps + 1).
+    """
+    return _curve(predict, values, mask, steps, keep=False)
+
+
+def insertion_curve(predict: Predict, values: Tensor, mask: Tensor, *, steps: int = 16) -> Tensor:
+    """Target's probability with only the highest share 0, 1/steps, ..., 1 of the mask's cells present.
+
+    Args and source: as for :func:`deletion_curve`.
+    """
+    return _curve(predict, values, mask, steps, keep=True)
+
+
+def deletion_auc(predict: Predict, values: Tensor, mask: Tensor, *, steps: int = 16) -> Tensor:
+    """Area under :func:`deletion_curve` by trapezoids, in [0, 1], lower is better. To (B,)."""
+    return torch.trapezoid(deletion_curve(predict, values, mask, steps=steps), dx=1 / steps, dim=1)
+
+
+def insertion_auc(predict: Predict, values: Tensor, mask: Tensor, *, steps: int = 16) -> Tensor:
+    """Area under :func:`insertion_curve` by trapezoids, in [0, 1], higher is better. To (B,)."""
+    return torch.trapezoid(insertion_curve(predict, values, mask, steps=steps), dx=1 / steps, dim=1)
+
+
+def _curve(predict: Predict, values: Tensor, mask: Tensor, steps: int, *, keep: bool) -> Tensor:
+    if mask.shape != values.shape:
+        raise InputError(f"mask {tuple(mask.shape)} and values {tuple(values.shape)} differ in shape")
+    if steps < 1:
+        raise ConfigError(f"steps={steps} must be at least 1")
+    order = mask.flatten(1).argsort(dim=1, descending=True, stable=True)
+    cells = order.shape[1]
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(cells, device=order.device).expand_as(order))
+    rank = rank.reshape(mask.shape)
+    rows = torch.arange(len(values), device=values.device)
+    points = []
+    for step in range(steps + 1):
+        chosen = rank < round(step * cells / steps)
+        points.append(predict(values * (chosen if keep else ~chosen), rows))
+    return torch.stack(points, 1)

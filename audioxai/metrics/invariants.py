@@ -1,0 +1,67 @@
+"""What no table of correct metrics can violate, by the definitions in :mod:`audioxai.metrics.functional`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from audioxai.errors import AudioXAIError
+
+__all__ = ["ImpossibleScoresError", "check_scores"]
+
+_SLACK = 1e-6
+#: Metric to its least and largest value.
+_RANGES = {
+    "AI": (0.0, 100.0),
+    "AD": (0.0, 100.0),
+    "AG": (0.0, 100.0),
+    "FF": (-1.0, 1.0),
+    "Fid-In": (0.0, 1.0),
+    "SPS": (0.0, 1.0),
+    "COMP": (0.0, float("inf")),
+    "MM": (0.0, 1.0),
+}
+
+
+class ImpossibleScoresError(AudioXAIError, ArithmeticError):
+    """Scores that no correct computation gives; a table with them is not written."""
+
+
+def check_scores(name: str, scores: Mapping[str, Tensor]) -> None:
+    """Raise if the per-clip scores (n,) of one explainer contradict each other.
+
+    Every metric lies in its range; a clip's gain is at most its increase and positive exactly where that is; increase
+    and drop exclude each other; a mask that keeps everything changes nothing. Undefined scores, NaN, are left out.
+
+    Raises:
+        ImpossibleScoresError: with the row, the clip and the values.
+    """
+    for metric, (low, high) in _RANGES.items():
+        if metric in scores:
+            values = scores[metric]
+            _demand(
+                name,
+                (values < low - _SLACK) | (values > high + _SLACK),
+                scores,
+                f"{metric} outside {low:g} to {high:g}",
+            )
+    if {"AI", "AD", "AG"} <= set(scores):
+        rise, drop, gain = scores["AI"], scores["AD"], scores["AG"]
+        _demand(name, gain > rise + _SLACK, scores, "AG > AI")
+        _demand(name, (gain > 0) & (rise <= 0), scores, "AG > 0 without AI")
+        _demand(name, (rise > 0) & (gain <= 0), scores, "AI > 0 without AG")
+        _demand(name, rise + drop > 100 + 1e-3, scores, "AI + AD > 100")
+    if {"MM", "AD", "Fid-In"} <= set(scores):
+        everything = scores["MM"] >= 1
+        _demand(name, everything & (scores["AD"] > 0.1), scores, "AD > 0 though the mask keeps everything")
+
+
+def _demand(name: str, wrong: Tensor, scores: Mapping[str, Tensor], what: str) -> None:
+    if wrong.any():
+        clip = int(torch.as_tensor(wrong).nonzero()[0, 0])
+        values = ", ".join(f"{key} {float(value[clip]):.4g}" for key, value in scores.items())
+        raise ImpossibleScoresError(
+            f"{name}, clip {clip}: {what} ({values}). No correct metric gives this; look for the fault"
+        )

@@ -1,0 +1,192 @@
+"""Per-clip scores of several explainers: means, intervals, comparisons, tables, files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audioxai.errors import ConfigError, OutputError, nearest
+from audioxai.files import PathLike, write_bytes, write_whole
+from audioxai.metrics.invariants import check_scores
+
+__all__ = ["METRICS", "Results"]
+
+#: Name to direction: 1 higher is better, -1 lower is better, 0 neither.
+METRICS = {"AI": 1, "AD": -1, "AG": 1, "FF": 1, "Fid-In": 1, "SPS": 1, "COMP": -1, "MM": 0}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Per-clip scores of several explainers.
+
+    Attributes:
+        scores: explainer to metric to (n,) values; NaN where a metric is undefined for a clip.
+        failures: explainer to clip number to the reason why it could not be explained; its scores are NaN.
+        seconds: explainer to the wall time of explaining and scoring, in s.
+        passes: explainer to the rows that the classifier's network was given, over all clips.
+    """
+
+    scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    failures: dict[str, dict[int, str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    passes: dict[str, int] = field(default_factory=dict)
+
+    def _values(self, explainer: str, name: str) -> Tensor:
+        for asked, known, what in (
+            (explainer, self.scores, "explainer"),
+            (name, self.scores.get(explainer, {}), "metric"),
+        ):
+            if asked not in known:
+                raise ConfigError(f"there are no scores of {what} {asked!r}; nearest: {nearest(asked, known)}")
+        return self.scores[explainer][name].double()
+
+    def mean(self, explainer: str, name: str) -> float:
+        """Mean over the clips where the metric is defined."""
+        return float(self._values(explainer, name).nanmean())
+
+    def undefined(self, explainer: str, name: str) -> int:
+        """Clips without a value, such as empty masks without a sparseness."""
+        return int(self._values(explainer, name).isnan().sum())
+
+    def interval(self, explainer: str, name: str, *, level: float = 0.95, draws: int = 1000) -> tuple[float, float]:
+        """Bootstrap interval of the mean over clips; NaN for fewer than two clips."""
+        return _bootstrap(self._values(explainer, name), level, draws)
+
+    def difference(
+        self, first: str, second: str, name: str, *, level: float = 0.95, draws: int = 1000
+    ) -> tuple[float, float, float]:
+        """Mean of ``first`` minus ``second`` over the clips that both have, and its bootstrap interval.
+
+        Clips are compared pair by pair, so that easy and hard ones do not blur the difference.
+        """
+        a, b = self._values(first, name), self._values(second, name)
+        if len(a) != len(b):
+            raise ConfigError(f"{first!r} has {len(a)} clips and {second!r} {len(b)}; compare them on the same clips")
+        return float((a - b).nanmean()), *_bootstrap(a - b, level, draws)
+
+    def rows(self) -> list[dict[str, str]]:
+        """Means in the metrics' usual digits, one row per explainer.
+
+        Raises:
+            ImpossibleScoresError: scores that no correct metric gives.
+        """
+        for explainer, scores in self.scores.items():
+            check_scores(explainer, scores)
+        return [
+            {"": explainer} | {name: _digits(name, self.mean(explainer, name)) for name in scores}
+            for explainer, scores in self.scores.items()
+        ]
+
+    def notes(self) -> list[str]:
+        """What a reader of the table must know: undefined scores and failed clips, counted."""
+        notes = []
+        for explainer, scores in self.scores.items():
+            failed = self.failures.get(explainer, {})
+            counts = {name: self.undefined(explainer, name) - len(failed) for name in scores if name in METRICS}
+            empty = ", ".join(f"{name} of {count}" for name, count in counts.items() if count > 0)
+            if empty:
+                notes.append(f"{explainer}: undefined {empty} clip(s), left out of the mean.")
+            if failed:
+                clip, reason = next(iter(failed.items()))
+                notes.append(f"{explainer}: {len(failed)} clip(s) could not be explained; clip {clip}: {reason}")
+        return notes
+
+    def to_markdown(self) -> str:
+        """A table of means, one row per explainer, and notes below it if there are any."""
+        rows = self.rows()
+        names = list(rows[0])[1:]
+        lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+        lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in row.values()) + " |" for row in rows]
+        notes = self.notes()
+        return "\n".join([*lines, "", *notes] if notes else lines)
+
+    def to_latex(self) -> str:
+        """The table as a LaTeX tabular with booktabs rules."""
+        rows = self.rows()
+        names = list(rows[0])
+        lines = [r"\begin{tabular}{l" + "r" * (len(names) - 1) + "}", r"\toprule"]
+        lines += [" & ".join(names) + r" \\", r"\midrule"]
+        lines += [" & ".join(_latex(cell) for cell in row.values()) + r" \\" for row in rows]
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in self.notes())])
+
+    def to_csv(self) -> str:
+        """Means at full precision with their 95 % intervals, one line per explainer and metric."""
+        self.rows()  # refuses impossible scores
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["explainer", "metric", "mean", "low", "high", "clips", "undefined"])
+        for explainer, scores in self.scores.items():
+            for name, values in scores.items():
+                figures = [self.mean(explainer, name), *self.interval(explainer, name)]
+                writer.writerow([explainer, name, *figures, len(values), self.undefined(explainer, name)])
+        return out.getvalue()
+
+    def save(self, path: PathLike) -> None:
+        """Write ``path`` (npz, the scores) and beside it the same name with .json (what else there is)."""
+        path = Path(path).with_suffix(".npz")
+        index = {explainer: list(scores) for explainer, scores in self.scores.items()}
+        arrays = {f"{i}/{j}": v.numpy() for i, s in enumerate(self.scores.values()) for j, v in enumerate(s.values())}
+
+        def write(file: BinaryIO) -> None:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # names are free
+
+        write_whole(path, write)
+        facts = {"scores": index, "failures": self.failures, "seconds": self.seconds, "passes": self.passes}
+        write_bytes(path.with_suffix(".json"), json.dumps(facts, indent=1).encode())
+
+    @classmethod
+    def load(cls, path: PathLike) -> Results:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            OutputError: a file that is missing or was not written by :meth:`save`.
+        """
+        path = Path(path).with_suffix(".npz")
+        try:
+            facts: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+            with np.load(path) as arrays:
+                scores = {
+                    explainer: {name: torch.as_tensor(arrays[f"{i}/{j}"]) for j, name in enumerate(names)}
+                    for i, (explainer, names) in enumerate(facts["scores"].items())
+                }
+            failures = {name: {int(k): v for k, v in found.items()} for name, found in facts["failures"].items()}
+            return cls(scores, failures, facts["seconds"], facts["passes"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OutputError(f"{str(path)!r} holds no saved results: {error}") from error
+
+
+def _bootstrap(values: Tensor, level: float, draws: int) -> tuple[float, float]:
+    values = values[~values.isnan()]
+    if len(values) < 2:
+        return math.nan, math.nan
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(len(values), (draws, len(values)), generator=generator)
+    means = values[index].mean(1)
+    low, high = means.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)).tolist()
+    return low, high
+
+
+def _digits(name: str, value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:.1f}" if name.split()[-1] in ("AI", "AD", "AG") else f"{value:.2f}"
+
+
+def _latex(text: str) -> str:
+    signs: Mapping[str, str] = {
+        "\\": r"\textbackslash{}",
+        "–": "--",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+    return "".join(signs.get(sign, "\\" + sign if sign in "&%$#_{}" else sign) for sign in text)

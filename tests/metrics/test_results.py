@@ -110,7 +110,7 @@ class Louder(ax.EnergyMask):
 
 
 def test_an_explainer_that_breaks_an_invariant_is_found():
-    made = evaluate({"louder": Louder(networks.log_mel_cnn(), scale="magnitude")}, [networks.clips(2, 4000)])
+    made = evaluate({"louder": Louder(networks.log_mel_cnn(), share=1.0, scale="magnitude")}, [networks.clips(2, 4000)])
     with pytest.raises(ImpossibleScoresError, match="louder, clip 0: MM outside 0 to 1"):
         made.to_markdown()
 

@@ -105,7 +105,7 @@ class Louder(ax.EnergyMask):
 
     def _solve(self, analysis, target):
         solution = super()._solve(analysis, target)
-        object.__setattr__(solution, "mask", 1.05 * solution.mask)
+        object.__setattr__(solution, "mask", 1.0005 * solution.mask)
         return solution
 
 

@@ -70,6 +70,11 @@ class Score:
                 self.take(self._explainer.space.predict(self.analysis.values, self.analysis))
         return self._target
 
+    def name_predicted(self) -> None:
+        """Find the predicted classes now, if they are the target: before a method changes how the network works."""
+        if self._target.predicted:
+            self.target  # noqa: B018 - resolves
+
     def take(self, logits: Tensor) -> None:
         """Hand over the clips' own logits (B, K), from a pass that the method makes anyway."""
         check_logits(logits)

@@ -42,7 +42,7 @@ class DeepSHAP(WithBaseline):
         starts = self._baselines(values, score)
         total = torch.zeros_like(values)
         pairs = torch.cartesian_prod(torch.arange(len(starts)), torch.arange(len(values))).to(values.device)
-        score.target  # noqa: B018 - the predicted class is found before anything is intercepted
+        score.name_predicted()
         for part in torch.split(pairs, max(1, self.max_batch // 2)):
             start, clip = starts[part[:, 0], part[:, 1]], part[:, 1]
             both = torch.cat([values[clip], start]).detach().requires_grad_()

@@ -83,7 +83,7 @@ def guided_gradient(
     """The guided gradient (B, ...) and how many activations were intercepted."""
     start = leaf(values)
     with differentiable(explainer.name):
-        score.target  # noqa: B018 - the predicted class is found before anything is intercepted
+        score.name_predicted()
         with Intercept(activations, _guide, watched=ACTIVATIONS) as seen:
             explained = score(start, each(values)).sum()
         (gradient,) = torch.autograd.grad(explained, start)

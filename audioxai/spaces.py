@@ -111,15 +111,15 @@ class Space(ABC):
 
         ``"nearest"`` repeats cells over equally many rows, as the published tables do, whatever the rows mean.
         """
-        frames = values.shape[-1]
+        grid = self.grid if resize == "bilinear" else None
+        size = (self.rows if grid is None else len(grid), values.shape[-1])
         if resize == "nearest":
-            resized = F.interpolate(maps, size=(self.rows, frames), mode="nearest")
-            return resized[:, :, 0] if values.ndim == 2 else resized
-        if self.grid is None:
-            resized = F.interpolate(maps, size=(self.rows, frames), mode="bilinear", align_corners=False)
-            return resized[:, :, 0] if values.ndim == 2 else resized
-        resized = F.interpolate(maps, size=(len(self.grid), frames), mode="bilinear", align_corners=False)
-        return torch.einsum("gf,bcgn->bcfn", self.grid, resized)
+            resized = F.interpolate(maps, size=size, mode="nearest")
+        else:  # antialiased, since a shallow layer may have many more steps than the mask
+            resized = F.interpolate(maps, size=size, mode="bilinear", align_corners=False, antialias=True)
+        if grid is not None:
+            resized = torch.einsum("gf,bcgn->bcfn", grid, resized)
+        return resized[:, :, 0] if values.ndim == 2 else resized
 
     def predict(self, values: Tensor, analysis: Analysis, rows: Tensor | None = None) -> Tensor:
         """The classifier's logits (R, K) for (masked) values (R, ...); row r belongs to clip ``rows[r]`` if given."""
@@ -227,6 +227,15 @@ class MelSpace(Space):
     @property
     def rows(self) -> int:
         return self.mel.n_mels
+
+    @property
+    def grid(self) -> Tensor | None:
+        """Averages over the bins of each band, for a network whose maps have rows equally spaced in Hz."""
+        frontend = self.classifier.frontend
+        if not isinstance(frontend, SpectralFrontend) or isinstance(frontend, LogMel):
+            return None
+        bank = self.mel.bank
+        return bank / bank.sum(0).clamp(min=1e-6)
 
     @property
     def stft(self) -> STFT:

@@ -2,8 +2,9 @@
 
     python examples/compare.py --data ESC-50-folder --out runs/esc10
 
-explains the clips of fold 5 of ESC-10 with every method at its defaults, beside the published settings where there are
-any. The classifier, and L-MAC with ``--lmac``, are those of examples/esc10.py: made if need be, kept in --out, reused.
+explains the clips of fold 5 of ESC-10 with every method at its defaults, but for the scale, beside the published
+settings where there are any. The classifier, and L-MAC with ``--lmac``, are those of examples/esc10.py: made if need
+be, kept in --out and reused.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def main() -> None:
     fit = DataLoader(TensorDataset(*train.tensors()), batch_size=16, shuffle=True, drop_last=True)
     clips, classes = (part[: args.clips] for part in test.tensors())
     loader = DataLoader(TensorDataset(clips, classes), batch_size=16)
+    if not all(-len(clips) <= i < len(clips) for i in args.picture):
+        parser.error(f"--picture {args.picture}: there are {len(clips)} clips, numbered from 0")
     classifier = a_classifier(0, fit, loader, args, train.labels)
     for space in args.spaces:
         where = {"space": space, "scale": args.scale}
@@ -61,7 +64,7 @@ def main() -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         for i in args.picture:
             drawn = [method.explain(clips[i], names=[test.files[i].name]) for method in methods.values()]
-            picture = args.out / f"methods-{space}-{i}.png"
+            picture = args.out / f"methods-{space}-{args.scale}-{args.fold}-{i}.png"
             picture.write_bytes(figure_png(plot_methods(drawn)))
             print(f"picture: {picture}")
         if args.only_pictures:
@@ -72,7 +75,7 @@ def main() -> None:
         seconds = time.perf_counter() - start
         head = f"Fold {args.fold}, {space} masks, scale {args.scale} (published settings: log1p), {seconds:.0f} s"
         print(f"\n{head}\n\n{table}\n", flush=True)
-        (args.out / f"methods-{space}.md").write_text(f"{head}\n\n{table}\n")
+        (args.out / f"methods-{space}-{args.scale}-{args.fold}.md").write_text(f"{head}\n\n{table}\n")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ ELEMENTWISE = (
     "abs", "clamp", "clamp_min", "clamp_max",
 )  # fmt: skip
 MAXIMA = (
-    "amax", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "amax", "max", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
     "adaptive_max_pool3d",
 )  # fmt: skip
 
@@ -50,7 +50,7 @@ class Intercept(TorchFunctionMode):
 
     Args:
         names: functions to replace.
-        replacement: gets (a call of one tensor, that tensor) and gives the result.
+        replacement: gets (the function's name, a call of one tensor, that tensor) and gives the result.
         watched: further functions that are only counted.
 
     Attributes:
@@ -61,7 +61,7 @@ class Intercept(TorchFunctionMode):
     def __init__(
         self,
         names: Iterable[str],
-        replacement: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
+        replacement: Callable[[str, Callable[[Tensor], Tensor], Tensor], Tensor],
         watched: Iterable[str] = (),
     ) -> None:
         super().__init__()
@@ -87,7 +87,19 @@ class Intercept(TorchFunctionMode):
         if kwargs.pop("inplace", False) or (len(rest) == 1 and rest[0] is True):
             rest, in_place = (), True
         call = lambda y: func(y.clone() if in_place else y, *rest, **kwargs)  # noqa: E731
+        if name == "max":
+            return self._maximum(func, x, rest, kwargs)
         if in_place:
             # The caller may go on with the tensor itself rather than with the result.
-            return x.copy_(self._replacement(call, x.clone()))
-        return self._replacement(call, x)
+            return x.copy_(self._replacement(name, call, x.clone()))
+        return self._replacement(name, call, x)
+
+    def _maximum(self, func: Any, x: Tensor, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """``max`` along one dimension gives values and indices; the other two kinds are no maximum over cells."""
+        found = func(x, *rest, **kwargs)
+        if isinstance(found, Tensor):
+            return found
+        dim = kwargs.get("dim", rest[0] if rest else 0)
+        keep = kwargs.get("keepdim", rest[1] if len(rest) > 1 else False)
+        values = self._replacement("amax", lambda y: y.amax(dim, keep), x)
+        return torch.return_types.max((values, found.indices))

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import torch
@@ -49,7 +50,7 @@ class Score:
                 raise ConfigError(f"{len(values)} rows cannot be matched to {clips} clips; pass rows=")
             rows = torch.arange(clips, device=values.device).repeat(len(values) // clips)
         size = self._explainer.max_batch
-        if torch.is_grad_enabled() or len(values) <= size:
+        if (values.requires_grad and torch.is_grad_enabled()) or len(values) <= size:
             return self._forward(values, rows)
         parts = [slice(start, start + size) for start in range(0, len(values), size)]
         return torch.cat([self._forward(values[part], rows[part]) for part in parts])
@@ -90,6 +91,17 @@ class Score:
     def generators(self) -> list[torch.Generator]:
         """One generator per clip, seeded by the explainer's seed and the clip itself."""
         return self._explainer._generators(self.analysis.waveform)
+
+
+def at_least_one(name: str, value: Any) -> int:
+    """A whole number that an option must have.
+
+    Raises:
+        ConfigError: it is not, or below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ConfigError(f"{name}={value!r} must be a whole number of at least 1")
+    return int(value)
 
 
 def check_logits(logits: Tensor) -> None:
@@ -145,15 +157,13 @@ class Explainer:
                 f"an explainer takes an AudioClassifier; got {type(classifier).__name__}. "
                 "Wrap the network: AudioClassifier(network, sample_rate=..., frontend=...)"
             )
-        if max_batch < 1:
-            raise ConfigError(f"max_batch={max_batch} must be at least 1")
         self.classifier = classifier
         self.space = make_space(space, classifier, scale)
         if self.space.name not in self.spaces:
             raise ConfigError(
                 f"{type(self).__name__} has no meaning in the {self.space.name!r} space; choose from {self.spaces}"
             )
-        self.max_batch = max_batch
+        self.max_batch = at_least_one("max_batch", max_batch)
         to_mask(torch.zeros(1, 1), normalise)  # refuses an unknown way now rather than after the work
         self.normalise: Normalise = normalise
         self.seed = seed
@@ -195,6 +205,9 @@ class Explainer:
                 "look for square roots or logarithms of zero in it"
             )
         return Solution(to_mask(attribution, self.normalise), score.logits, score.target, attribution)
+
+    def _begin(self) -> None:
+        """Forget what was noted of the last call."""
 
     def _solve_all(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
         """Several targets of the same clips; a method that can share work between them overrides this."""
@@ -274,6 +287,7 @@ class Explainer:
 
     def _find(self, clips: Tensor, targets: Sequence[TargetLike]) -> tuple[list[Analysis], list[list[Solution]]]:
         """Per part of at most ``max_batch`` clips its analysis and one solution per target."""
+        self._begin()
         parsed = [parse_target(target, len(clips), self.classifier.labels) for target in targets]
         solutions: list[list[Solution]] = []
         analyses: list[Analysis] = []

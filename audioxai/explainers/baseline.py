@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import ConfigError, InputError, NotFittedError
-from audioxai.explainers.base import Explainer, Score
+from audioxai.explainers.base import Explainer, Score, at_least_one
 from audioxai.inputs import read_batch
 
 __all__ = ["BaselineLike", "WithBaseline"]
@@ -38,9 +38,28 @@ class WithBaseline(Explainer):
         super().__init__(classifier, **base)
         if isinstance(baseline, str) and baseline not in ("silence", "data"):
             raise ConfigError(f"baseline={baseline!r} is not known; choose 'silence', 'data', a number or values")
+        if not isinstance(baseline, str) and not callable(baseline):
+            try:
+                baseline = torch.as_tensor(baseline, dtype=torch.float32)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ConfigError(
+                    f"baseline of type {type(baseline).__name__} is not known; give 'silence', 'data', a number, "
+                    "values or a function"
+                ) from error
+            if not torch.isfinite(baseline).all():
+                raise InputError("baseline holds NaN or infinite values; give finite ones")
         self.baseline = baseline
         self.n_baselines = at_least_one("n_baselines", n_baselines)
         self.drawn_: Tensor | None = None
+        self._gaps: list[Tensor] = []
+
+    @property
+    def gap_(self) -> Tensor | None:
+        """(B,) completeness gap of the last call's clips, for the methods that measure it."""
+        return torch.cat(self._gaps) if self._gaps else None
+
+    def _begin(self) -> None:
+        self._gaps = []
 
     def fit(self, loader: Iterable[Any] | None = None, **options: Any) -> Self:
         """With ``baseline="data"``, draw ``n_baselines`` clips of the loader, each with the same chance; else nothing.
@@ -52,7 +71,7 @@ class WithBaseline(Explainer):
         Raises:
             InputError: no clip to draw from.
         """
-        if self.baseline != "data":
+        if not (isinstance(self.baseline, str) and self.baseline == "data"):
             return self
         kept: list[Tensor] = []
         seen = 0
@@ -71,9 +90,9 @@ class WithBaseline(Explainer):
     def _baselines(self, values: Tensor, score: Score) -> Tensor:
         """S baselines for each clip, (S, B, ...)."""
         given = self.baseline
-        if callable(given) and not isinstance(given, Tensor):
+        if callable(given):
             found = given(values, score.generators)
-            if not isinstance(found, Tensor) or found.shape[1:] != values.shape:
+            if not isinstance(found, Tensor) or found.shape[1:] != values.shape or len(found) == 0:
                 got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
                 raise InputError(f"the baseline function must return (S, *{tuple(values.shape)}); got {got}")
             return found.to(values)
@@ -83,18 +102,12 @@ class WithBaseline(Explainer):
             clips = _to_length(self.drawn_, score.analysis.waveform.shape[-1]).to(values.device)
             drawn = self.space.analyse(clips).values
             return drawn[:, None].expand(-1, *values.shape)
-        start = torch.as_tensor(0.0 if isinstance(given, str) else given, dtype=values.dtype, device=values.device)
+        start = torch.zeros((), device=values.device) if isinstance(given, str) else torch.as_tensor(given).to(values)
         if start.ndim and start.shape != values.shape[1:]:
             raise InputError(
                 f"baseline has shape {tuple(start.shape)}; give a number or values {tuple(values.shape[1:])}"
             )
         return start.expand_as(values)[None]
-
-
-def at_least_one(name: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name}={value} must be a whole number of at least 1")
-    return value
 
 
 def _to_length(clips: Tensor, samples: int) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.errors import ClassifierError
 from audioxai.explainers.activations import ELEMENTWISE, MAXIMA, Intercept
 from audioxai.explainers.base import Score
 from audioxai.explainers.baseline import WithBaseline
@@ -29,14 +31,12 @@ class DeepSHAP(WithBaseline):
         classifier: the wrapped network.
         **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
 
-    Attributes:
-        gap_: (B,) how far the attributions miss the score's rise over the baseline, as a share of it; a warning is
-            given above 5 %.
-    """
+    Clips and baselines go through the network in pairs, so that ``max_batch=1`` too means two rows.
 
-    def __init__(self, classifier: AudioClassifier, **baseline: Any) -> None:
-        super().__init__(classifier, **baseline)
-        self.gap_: Tensor | None = None
+    Attributes:
+        gap_: (B,) how far the attributions of the last call's clips miss the score's rise over the baseline, as a share
+            of it; a warning is given above 5 %.
+    """
 
     def _attribute(self, values: Tensor, score: Score) -> Tensor:
         starts = self._baselines(values, score)
@@ -47,45 +47,67 @@ class DeepSHAP(WithBaseline):
             start, clip = starts[part[:, 0], part[:, 1]], part[:, 1]
             both = torch.cat([values[clip], start]).detach().requires_grad_()
             with differentiable(self.name):
-                with Intercept((*ELEMENTWISE, *MAXIMA), _Rescale.apply):
+                with Intercept((*ELEMENTWISE, *MAXIMA), partial(_rescale, len(both))):
                     explained = score(both, clip.repeat(2))
                 (gradient,) = torch.autograd.grad(explained.sum(), both)
             total.index_add_(0, clip, gradient[: len(part)] * (values[clip] - start) / len(starts))
-        self.gap_ = completeness_gap(
+        completeness_gap(
             self, values, starts, total, score, "the network holds operations without a rule, such as attention"
         )
         return total
 
 
+def _rescale(rows: int, name: str, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A call whose gradient is the slope between inputs and baselines, which are ``rows`` in all."""
+    result: Tensor = _Rescale.apply(call, x, rows, name in MAXIMA)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _batch_axis(tensor: Tensor, rows: int) -> int:
+    """The axis along which inputs come before baselines; the batch may have moved, or been joined with other axes."""
+    shape = tensor.shape
+    if shape[0] != rows and list(shape).count(rows) == 1:
+        return list(shape).index(rows)
+    if shape[0] % rows == 0:
+        return 0
+    raise ClassifierError(
+        f"DeepSHAP cannot tell which axis of an activation of shape {tuple(shape)} holds the {rows} rows of the batch; "
+        "keep the batch first, or use IntegratedGradients"
+    )
+
+
 class _Rescale(torch.autograd.Function):
-    """A function of inputs and baselines (2R, ...) whose gradient is the slope between the two.
+    """A function of inputs and baselines whose gradient is the slope between the two.
 
     Elementwise, that is (f(x) - f(x0)) / (x - x0), or the plain gradient where x and x0 agree. A maximum hands the
     difference to the cells where the maxima lie.
     """
 
     @staticmethod
-    def forward(ctx: Any, call: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, call: Any, x: Tensor, rows: int, maximum: bool) -> Tensor:
         with torch.enable_grad():
             inner = x.detach().requires_grad_()
             result: Tensor = call(inner)
-        ctx.inner, ctx.result = inner, result
+        ctx.inner, ctx.result, ctx.maximum = inner, result, maximum
+        ctx.axes = _batch_axis(inner, rows), _batch_axis(result, rows)
         return result.detach()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None, None]:
         (gradient,) = gradients
-        inner, result = ctx.inner, ctx.result
-        x, x0 = inner.detach().chunk(2)
-        y, y0 = result.detach().chunk(2)
-        (plain,) = torch.autograd.grad(result, inner, gradient, retain_graph=True)
+        inner, result, (axis, result_axis) = ctx.inner, ctx.result, ctx.axes
+        x, x0 = inner.detach().chunk(2, axis)
+        y, y0 = result.detach().chunk(2, result_axis)
         close = (x - x0).abs() <= 1e-5 * (x.abs() + x0.abs())  # where the quotient would be rounding noise
         rise = torch.where(close, 1.0, x - x0)
-        if result.shape == inner.shape:
-            slope = (y - y0) / rise
-            return None, torch.where(close.repeat(2, *[1] * (x.ndim - 1)), plain, gradient * torch.cat([slope, slope]))
-        higher = torch.maximum(y, y0)
-        (moved,) = torch.autograd.grad(result, inner, gradient * torch.cat([higher - y0, y - higher]))
-        share = moved.chunk(2)[0] + moved.chunk(2)[1]
-        slope = torch.where(close, 0.0, share / rise)
-        return None, torch.cat([slope, slope])
+        if ctx.maximum:
+            higher = torch.maximum(y, y0)
+            moves = torch.cat([higher - y0, y - higher], result_axis)
+            (moved,) = torch.autograd.grad(result, inner, gradient * moves)
+            share = sum(moved.chunk(2, axis))
+            slope = torch.where(close, 0.0, share / rise)
+            return None, torch.cat([slope, slope], axis), None, None
+        (plain,) = torch.autograd.grad(result, inner, gradient)
+        slope = ((y - y0) / rise).conj()  # the gradient of a complex product; a real slope is its own conjugate
+        moved = gradient * torch.cat([slope, slope], axis)
+        return None, torch.where(torch.cat([close, close], axis), plain, moved), None, None

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError
-from audioxai.explainers.base import Explainer, Score
-from audioxai.explainers.baseline import WithBaseline, at_least_one
+from audioxai.explainers.base import Explainer, Score, at_least_one
+from audioxai.explainers.baseline import WithBaseline
 
 __all__ = ["InputXGradient", "IntegratedGradients", "Saliency", "SmoothGrad"]
 
 _LARGEST_GAP = 0.05
+_UNDIFFERENTIABLE = ("does not require grad", "not have been used", "numpy() on Tensor that requires grad")
 
 
 class Saliency(Explainer):
@@ -107,7 +108,7 @@ class IntegratedGradients(WithBaseline):
         **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
 
     Attributes:
-        gap_: (B,) completeness gap of the clips of the last batch, at least 0.
+        gap_: (B,) completeness gap of the last call's clips, at least 0.
     """
 
     _published: ClassVar[Mapping[str, Any]] = {"n_steps": 50}
@@ -115,7 +116,6 @@ class IntegratedGradients(WithBaseline):
     def __init__(self, classifier: AudioClassifier, *, n_steps: int = 50, **baseline: Any) -> None:
         super().__init__(classifier, **baseline)
         self.n_steps = at_least_one("n_steps", n_steps)
-        self.gap_: Tensor | None = None
 
     def _attribute(self, values: Tensor, score: Score) -> Tensor:
         from captum.attr import IntegratedGradients as Method
@@ -129,19 +129,19 @@ class IntegratedGradients(WithBaseline):
                     start,
                     additional_forward_args=(rows,),
                     n_steps=self.n_steps,
-                    internal_batch_size=max(self.max_batch, len(values)),
+                    internal_batch_size=self.max_batch,
                 )
             total += one_tensor(found) / len(starts)
-        self.gap_ = completeness_gap(self, values, starts, total, score, f"raise n_steps={self.n_steps}")
+        completeness_gap(self, values, starts, total, score, f"raise n_steps={self.n_steps}")
         return total
 
 
 def completeness_gap(
-    explainer: Explainer, values: Tensor, starts: Tensor, attribution: Tensor, score: Score, fix: str
-) -> Tensor:
-    """How far attributions (B, ...) miss the score's mean rise over the baselines (S, B, ...), as a share of it, (B,).
+    explainer: WithBaseline, values: Tensor, starts: Tensor, attribution: Tensor, score: Score, fix: str
+) -> None:
+    """Note in ``gap_`` how far attributions (B, ...) miss the score's mean rise over the baselines (S, B, ...).
 
-    Warns, with the ``fix``, when a clip's share exceeds 5 %.
+    Warns, with the ``fix``, when a clip's miss exceeds 5 % of the rise.
     """
     rows = each(values)
     with torch.no_grad():
@@ -154,7 +154,7 @@ def completeness_gap(
             f"{100 * float(gap.max()):.0f} % on a clip; {fix}",
             stacklevel=2,
         )
-    return gap
+    explainer._gaps.append(gap)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def differentiable(method: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "does not require grad" not in str(error) and "not have been used" not in str(error):
+        if not any(sign in str(error) for sign in _UNDIFFERENTIABLE):
             raise
         raise ClassifierError(
             f"{method} needs a score that is differentiable in the clip, and this one is not: {error}. "

@@ -92,7 +92,7 @@ def guided_gradient(
     return gradient, seen.replaced
 
 
-def _guide(call: Any, x: Tensor) -> Tensor:
+def _guide(_name: str, call: Any, x: Tensor) -> Tensor:
     x = x.view_as(x)  # a node of its own, since others may read x too
     x.register_hook(lambda gradient: gradient.clamp(min=0))  # type: ignore[no-untyped-call]
     result: Tensor = call(x)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import ConfigError
-from audioxai.explainers.base import Score
-from audioxai.explainers.baseline import WithBaseline, at_least_one
+from audioxai.explainers.base import Score, at_least_one
+from audioxai.explainers.baseline import WithBaseline
 from audioxai.explainers.progress import bar
 from audioxai.spaces import Space
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from audioxai.classifier import AudioClassifier
-from audioxai.explainers.base import Score
-from audioxai.explainers.baseline import at_least_one
+from audioxai.explainers.base import Score, at_least_one
 from audioxai.explainers.cam import CAM
 from audioxai.explainers.progress import bar
 

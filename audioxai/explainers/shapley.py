@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.classifier import AudioClassifier
-from audioxai.explainers.base import Score
-from audioxai.explainers.baseline import WithBaseline, at_least_one
+from audioxai.explainers.base import Score, at_least_one
+from audioxai.explainers.baseline import WithBaseline
 from audioxai.explainers.gradient import differentiable
 from audioxai.explainers.perturbation import Game, Tiled
 

@@ -47,6 +47,9 @@ def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, 
 
     NaN where the judge does not predict the explained class on the clip itself: there is nothing to keep there.
     """
+    target = explanation.target
+    if target is None:
+        raise InputError("a judge needs one target class per clip; this explanation has another target")
     scale: Scale = "log1p" if explanation.scale == "log1p" else "magnitude"
     if explanation.space == "stft":
         space: Space = STFTSpace(judge, scale, stft=explanation.stft)
@@ -62,12 +65,10 @@ def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, 
         mask = explanation.mask.to(judge.device)
         p = judge.probabilities(space.predict(analysis.values, analysis))
         kept = judge.probabilities(space.predict(mask * analysis.values, analysis))
-    target = explanation.target
-    if target is None:
-        raise InputError("a judge needs one target class per clip; this explanation has another target")
+    target = target.to(judge.device)
     agrees = p.argmax(1) == target
     scores = {"Fid-In": metric.input_fidelity(p, kept, target), "AD": metric.average_drop(p, kept, target)}
-    return {f"judge {name}": torch.where(agrees, value, math.nan) for name, value in scores.items()}
+    return {f"judge {name}": torch.where(agrees, value, math.nan).cpu() for name, value in scores.items()}
 
 
 def evaluate(

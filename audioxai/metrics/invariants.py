@@ -53,7 +53,7 @@ def check_scores(name: str, scores: Mapping[str, Tensor]) -> None:
         _demand(name, (gain > 0) & (rise <= 0), scores, "AG > 0 without AI")
         _demand(name, (rise > 0) & (gain <= 0), scores, "AI > 0 without AG")
         _demand(name, rise + drop > 100 + 1e-3, scores, "AI + AD > 100")
-    if {"MM", "AD", "Fid-In"} <= set(scores):
+    if {"MM", "AD"} <= set(scores):
         everything = scores["MM"] >= 1
         _demand(name, everything & (scores["AD"] > 0.1), scores, "AD > 0 though the mask keeps everything")
 

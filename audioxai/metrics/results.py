@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import math
+import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.errors import ConfigError, OutputError, nearest
+from audioxai.errors import ConfigError, InputError, OutputError, nearest
 from audioxai.files import PathLike, write_bytes, write_whole
 from audioxai.metrics.invariants import check_scores
 
@@ -80,6 +82,8 @@ class Results:
         Raises:
             ImpossibleScoresError: scores that no correct metric gives.
         """
+        if not self.scores:
+            raise InputError("there are no scores to make a table of; evaluate at least one explainer")
         for explainer, scores in self.scores.items():
             check_scores(explainer, scores)
         return [
@@ -99,7 +103,7 @@ class Results:
             if failed:
                 clip, reason = next(iter(failed.items()))
                 notes.append(f"{explainer}: {len(failed)} clip(s) could not be explained; clip {clip}: {reason}")
-        return notes
+        return [" ".join(note.split()) for note in notes]
 
     def to_markdown(self) -> str:
         """A table of means, one row per explainer, and notes below it if there are any."""
@@ -133,7 +137,7 @@ class Results:
 
     def save(self, path: PathLike) -> None:
         """Write ``path`` (npz, the scores) and beside it the same name with .json (what else there is)."""
-        path = Path(path).with_suffix(".npz")
+        path, beside = _files(path)
         index = {explainer: list(scores) for explainer, scores in self.scores.items()}
         arrays = {f"{i}/{j}": v.numpy() for i, s in enumerate(self.scores.values()) for j, v in enumerate(s.values())}
 
@@ -142,7 +146,7 @@ class Results:
 
         write_whole(path, write)
         facts = {"scores": index, "failures": self.failures, "seconds": self.seconds, "passes": self.passes}
-        write_bytes(path.with_suffix(".json"), json.dumps(facts, indent=1).encode())
+        write_bytes(beside, json.dumps(facts, indent=1).encode())
 
     @classmethod
     def load(cls, path: PathLike) -> Results:
@@ -151,9 +155,9 @@ class Results:
         Raises:
             OutputError: a file that is missing or was not written by :meth:`save`.
         """
-        path = Path(path).with_suffix(".npz")
+        path, beside = _files(path)
         try:
-            facts: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+            facts: dict[str, Any] = json.loads(beside.read_text())
             with np.load(path) as arrays:
                 scores = {
                     explainer: {name: torch.as_tensor(arrays[f"{i}/{j}"]) for j, name in enumerate(names)}
@@ -161,8 +165,14 @@ class Results:
                 }
             failures = {name: {int(k): v for k, v in found.items()} for name, found in facts["failures"].items()}
             return cls(scores, failures, facts["seconds"], facts["passes"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise OutputError(f"{str(path)!r} holds no saved results: {error}") from error
+
+
+def _files(path: PathLike) -> tuple[Path, Path]:
+    """The npz and the JSON of a name, which may hold dots."""
+    name = os.fspath(path).removesuffix(".npz")
+    return Path(name + ".npz"), Path(name + ".json")
 
 
 def _bootstrap(values: Tensor, level: float, draws: int) -> tuple[float, float]:

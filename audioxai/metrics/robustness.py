@@ -9,11 +9,13 @@ from torch import Tensor
 
 from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.base import Explainer
+from audioxai.inputs import WaveformLike, as_waveform
 from audioxai.targets import TargetLike
 
 __all__ = ["infidelity", "max_sensitivity"]
 
 
+@torch.no_grad()
 def infidelity(score: Callable[[Tensor], Tensor], values: Tensor, attribution: Tensor, perturbations: Tensor) -> Tensor:
     """Mean over perturbations I of (I . A - (f(x) - f(x - I)))^2, lower is better. Source: Yeh et al. 2019, eq. 1.
 
@@ -41,7 +43,7 @@ def infidelity(score: Callable[[Tensor], Tensor], values: Tensor, attribution: T
 
 def max_sensitivity(
     explainer: Explainer,
-    waveform: Tensor,
+    waveform: WaveformLike,
     target: TargetLike = None,
     *,
     radius: float = 0.02,
@@ -54,7 +56,7 @@ def max_sensitivity(
 
     Args:
         explainer: fitted.
-        waveform: (B, T).
+        waveform: (T,) or (B, T).
         target: see :mod:`audioxai.targets`; default each clip's predicted class.
         radius: d is drawn evenly from [-radius, radius] times each clip's peak.
         samples: draws.
@@ -65,15 +67,17 @@ def max_sensitivity(
     """
     if not radius > 0 or samples < 1:
         raise ConfigError(f"radius={radius} must be positive and samples={samples} at least 1")
+    clips = as_waveform(waveform, explainer.classifier.sample_rate).to(explainer.classifier.device)
     if target is None:
-        explanation = explainer.explain(waveform)
-        target = explanation.target
-    plain = explainer.attribute(waveform, target).flatten(1)
-    generator = torch.Generator().manual_seed(seed)
-    peak = waveform.abs().amax(1, keepdim=True)
+        with torch.no_grad(), explainer.classifier.frozen():
+            target = explainer.classifier(clips).argmax(1)
+    plain = explainer.attribute(clips, target).flatten(1)
+    # Each clip has draws of its own, whatever the clips beside it.
+    generators = [torch.Generator().manual_seed(seed) for _ in clips]
+    peak = clips.abs().amax(1, keepdim=True)
     largest = torch.zeros(len(plain), device=plain.device)
     for _ in range(samples):
-        noise = (2 * torch.rand(waveform.shape, generator=generator) - 1).to(waveform)
-        moved = explainer.attribute(waveform + radius * peak * noise, target).flatten(1)
+        noise = torch.stack([2 * torch.rand(clips.shape[1], generator=g) - 1 for g in generators]).to(clips)
+        moved = explainer.attribute(clips + radius * peak * noise, target).flatten(1)
         largest = torch.maximum(largest, (moved - plain).norm(dim=1))
     return largest / torch.where(plain.norm(dim=1) > 0, plain.norm(dim=1), torch.nan)

@@ -1,6 +1,7 @@
 """Where attributions start: silence, the caller's values, drawn clips, a function."""
 
 import networks
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,12 @@ def test_wrong_baselines_are_refused(method):
         made(method, baseline=lambda values, _: values).explain(clips)
     with pytest.raises(ConfigError, match="baseline='loud'"):
         made(method, baseline="loud")
+    with pytest.raises(ConfigError, match="baseline of type NoneType"):
+        made(method, baseline=None)
+    with pytest.raises(InputError, match="baseline holds NaN"):
+        made(method, baseline=float("nan"))
+    with pytest.raises(InputError, match="must return"):
+        made(method, baseline=lambda values, _: values[None][:0]).explain(clips)
     with pytest.raises(ConfigError, match="n_baselines=0"):
         made(method, baseline="data", n_baselines=0)
 
@@ -76,3 +83,22 @@ def test_several_baselines_are_averaged():
         both = made(method, baseline=lambda v, g: torch.stack([torch.zeros_like(v), torch.full_like(v, 0.5)]))
         torch.testing.assert_close(both.attribute(clips, 1), (parts[0] + parts[1]) / 2, rtol=1e-4, atol=1e-6)
     assert shape is not None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fit_takes_any_baseline(method):
+    explainer = made(method, baseline=np.zeros((513, 47), dtype=np.float64))
+    assert explainer.fit([networks.clips(1)]) is explainer
+    assert explainer.drawn_ is None
+
+
+def test_gaps_of_all_clips_are_kept():
+    clips = networks.clips(3, 4000)
+    for method in (ax.IntegratedGradients, ax.DeepSHAP):
+        whole, parts = (method(networks.log_mel_cnn(), max_batch=n) for n in (16, 2))
+        for explainer in (whole, parts):
+            assert explainer.gap_ is None
+            explainer.attribute(clips[:1], 0)
+            explainer.attribute(clips, 1)
+            assert explainer.gap_.shape == (3,)
+        torch.testing.assert_close(whole.gap_, parts.gap_, rtol=1e-2, atol=1e-4)

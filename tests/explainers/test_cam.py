@@ -216,3 +216,24 @@ def test_g_score_cam_takes_the_channels_with_the_largest_gradients():
     torch.testing.assert_close(explainer.attribute(clips, 0), expected, rtol=1e-4, atol=1e-6)
     with pytest.raises(ConfigError, match="k=0"):
         ax.GScoreCAM(classifier, k=0)
+
+
+def test_maps_over_hertz_lie_right_in_mel():
+    """A network on a linear spectrogram: a tone's cell is found at the tone's band."""
+    classifier = pooled(layers=["maps"])
+    time = torch.arange(8000) / RATE
+    tone = 0.3 * torch.sin(2 * torch.pi * 2000 * time)[None]
+    explainer = ax.GradCAM(classifier, space="mel")
+    mask = explainer.explain(tone, 1).mask[0]
+    loudest = explainer.space.analyse(tone).values[0].mean(1).argmax()
+    assert abs(int(mask.mean(1).argmax()) - int(loudest)) <= 1
+
+
+def test_no_cell_of_a_fine_map_is_lost():
+    """Shrinking averages; picking every eighth step would miss an event."""
+    space = ax.GradCAM(networks.waveform_cnn()).space
+    values = torch.zeros(1, 513, 50)
+    for step in range(190, 210):
+        maps = torch.zeros(1, 1, 1, 400)
+        maps[..., step] = 1
+        assert space.from_grid(maps, values).max() > 0.05

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import audioxai as ax
+from audioxai.errors import ClassifierError
 
 
 class Pooled(nn.Module):
@@ -100,3 +101,102 @@ def test_every_front_end_has_its_rule(log, power):
     explainer = ax.DeepSHAP(classifier)
     explainer.explain(networks.clips(2), 0)
     assert explainer.gap_.max() < 5e-3
+
+
+class ComplexSpectrum(nn.Module):
+    """A spectrogram inside the network, by the magnitude of complex numbers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv1d(129, 4, 3)
+        self.act = nn.ReLU()
+
+    def forward(self, waveform):
+        spectrum = torch.stft(waveform, 256, 128, window=torch.hann_window(256), return_complex=True)
+        return self.act(self.conv(spectrum.abs().log1p())).mean(2)
+
+
+@pytest.mark.parametrize("space", ["stft", "waveform"])
+def test_complex_magnitudes_have_their_rule(space):
+    classifier = ax.AudioClassifier(ComplexSpectrum(), sample_rate=networks.RATE).eval()
+    explainer = ax.DeepSHAP(classifier, space=space)
+    explainer.explain(networks.clips(2), 1)
+    assert explainer.gap_.max() < 5e-3
+
+
+class Largest(nn.Module):
+    """Maxima called in other ways: along a dimension, and by a pool that keeps the size."""
+
+    def __init__(self, way):
+        super().__init__()
+        torch.manual_seed(0)
+        self.way = way
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.pool = nn.MaxPool2d(3, stride=1, padding=1)
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.conv(x)
+        if self.way == "pool":
+            return self.head(self.pool(x).mean((2, 3)))
+        if self.way == "windows":
+            windows = nn.functional.pad(x, (1, 1, 1, 1), value=-1e3).unfold(2, 3, 1).unfold(3, 3, 1)
+            return self.head(windows.amax((4, 5)).mean((2, 3)))
+        if self.way == "amax":
+            return self.head(x.mean(2).amax(2))
+        if self.way == "max":
+            return self.head(torch.max(x.mean(2), 2)[0])
+        return self.head(x.mean(2).max(dim=2).values)
+
+
+def largest(way):
+    frontend = ax.LogMel(networks.RATE, 32, layout="B1MN", log="none")
+    return ax.AudioClassifier(Largest(way), sample_rate=networks.RATE, frontend=frontend).eval()
+
+
+@pytest.mark.parametrize("way", ["max", "method"])
+def test_a_maximum_along_a_dimension(way):
+    clips = networks.clips(2)
+    found, expected = (ax.DeepSHAP(largest(w)).attribute(clips, 1) for w in (way, "amax"))
+    torch.testing.assert_close(found, expected)
+    explainer = ax.DeepSHAP(largest(way))
+    explainer.attribute(clips, 1)
+    assert explainer.gap_.max() < 1e-3
+
+
+def test_a_pool_that_keeps_the_size_is_a_maximum_too():
+    """Its credit goes to where the maxima lie, as when the windows are written out."""
+    clips, data = networks.clips(2), [networks.clips(1, seed=5)]  # silence would tie everywhere
+    made = [ax.DeepSHAP(largest(way), baseline="data").fit(data) for way in ("pool", "windows")]
+    found, expected = (one.attribute(clips, 1) for one in made)
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+
+
+class TimeFirst(nn.Module):
+    """Activations on (N, B, C), as recurrent networks have them, or with the batch lost in between."""
+
+    def __init__(self, lost=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.lost = lost
+        self.one, self.two = nn.Linear(32, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.one(x).transpose(0, 1))
+        if self.lost:
+            x = torch.tanh(x.flatten(1)).unflatten(1, (-1, 8))
+        return self.two(x).mean(0)
+
+
+def test_the_batch_may_stand_elsewhere_but_not_vanish():
+    frontend = ax.LogMel(networks.RATE, 32)
+    clips = networks.clips(2, 6000)
+    explainer = ax.DeepSHAP(ax.AudioClassifier(TimeFirst(), sample_rate=networks.RATE, frontend=frontend))
+    explainer.attribute(clips, 1)
+    assert explainer.gap_.max() < 1e-3
+    lost = ax.DeepSHAP(ax.AudioClassifier(TimeFirst(lost=True), sample_rate=networks.RATE, frontend=frontend))
+    assert explainer.space.stft.frames(6000) % 4 != 0
+    with pytest.raises(ClassifierError, match="cannot tell which axis .* holds the 4 rows"):
+        lost.attribute(clips, 1)

@@ -100,6 +100,9 @@ def test_smooth_grad_averages_seeded_draws():
     ("make", "words"),
     [
         (lambda c: ax.IntegratedGradients(c, n_steps=0), "n_steps=0"),
+        (lambda c: ax.IntegratedGradients(c, n_steps=True), "n_steps=True"),
+        (lambda c: ax.Saliency(c, max_batch=2.5), "max_batch=2.5"),
+        (lambda c: ax.Saliency(c, max_batch=0), "max_batch=0"),
         (lambda c: ax.SmoothGrad(c, n_samples=0), "n_samples=0"),
         (lambda c: ax.SmoothGrad(c, noise=0.0), "noise=0.0"),
     ],
@@ -144,6 +147,18 @@ def test_a_network_without_gradients_is_refused(method, space):
         method(classifier, space=space).explain(networks.clips())
 
 
+class ThroughNumPy(Detached):
+    def forward(self, waveform):
+        return super().forward(torch.as_tensor(waveform.numpy()))
+
+
+@pytest.mark.parametrize("method", [m for m in NEED_GRADIENTS if "CAM" not in m.__name__])
+def test_a_network_that_leaves_torch_is_refused_for_that(method):
+    classifier = ax.AudioClassifier(ThroughNumPy(), sample_rate=networks.RATE, labels=networks.LABELS)
+    with pytest.raises(ClassifierError, match="Look for detach"):
+        method(classifier, space="waveform").explain(networks.clips(), 0)
+
+
 @pytest.mark.parametrize("method", [ax.ScoreCAM, ax.Occlusion, ax.LIME, ax.KernelSHAP, ax.EnergyMask])
 def test_the_others_do_not_need_gradients(method):
     classifier = ax.AudioClassifier(Detached(), sample_rate=networks.RATE, labels=networks.LABELS)
@@ -180,7 +195,10 @@ def test_integrated_gradients_of_many_clips_keep_to_max_batch():
     classifier = networks.log_mel_cnn()
     seen = []
     classifier.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    data = {"baseline": "data", "n_baselines": 6}
     for method in (ax.IntegratedGradients, ax.SmoothGrad, ax.GradientSHAP, ax.DeepSHAP, ax.ScoreCAM, ax.LIME):
+        made = method(classifier, max_batch=4, **({} if method in (ax.SmoothGrad, ax.ScoreCAM) else data))
+        made.fit([networks.clips(6, 3000)])
         seen.clear()
-        method(classifier, max_batch=4).explain(networks.clips(7, 3000)).scores  # noqa: B018
+        made.explain(networks.clips(7, 3000)).scores  # noqa: B018
         assert 0 < max(seen) <= 4, method

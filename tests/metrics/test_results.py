@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import audioxai as ax
-from audioxai.errors import ConfigError, OutputError
+from audioxai.errors import ConfigError, InputError, OutputError
 from audioxai.metrics import ImpossibleScoresError, Results, evaluate
 
 
@@ -70,7 +70,9 @@ def test_saved_and_loaded(tmp_path):
     assert (again.failures, again.seconds, again.passes) == (made.failures, made.seconds, made.passes)
     (tmp_path / "bad.npz").write_bytes(b"no")
     (tmp_path / "bad.json").write_text("{}")
-    for name in ("bad", "missing"):
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "scores.npz").read_bytes()[:300])
+    (tmp_path / "cut.json").write_text((tmp_path / "scores.json").read_text())
+    for name in ("bad", "missing", "cut"):
         with pytest.raises(OutputError, match="holds no saved results"):
             Results.load(tmp_path / name)
 
@@ -156,3 +158,20 @@ def test_a_judge_takes_an_stft_of_the_callers_own():
     made = evaluate({"energy": explainer}, [networks.clips(2, 4000)], judges=[judge])
     found = made.scores["energy"]
     torch.testing.assert_close(found["judge AD"], found["AD"], rtol=1e-3, atol=1e-3)
+
+
+def test_names_with_dots_are_kept_apart(tmp_path):
+    for rate, value in (("0.1", 0.25), ("0.2", 0.5)):
+        Results({"a": {"FF": torch.tensor([value])}}).save(tmp_path / f"lr{rate}")
+    assert Results.load(tmp_path / "lr0.1").mean("a", "FF") == 0.25
+
+
+def test_no_scores_make_no_table():
+    for table in (Results.to_markdown, Results.to_latex, Results.to_csv):
+        with pytest.raises(InputError, match="no scores to make a table of"):
+            table(Results())
+
+
+def test_a_reason_stays_on_its_line():
+    made = Results({"a": {"FF": torch.tensor([0.1, math.nan])}}, {"a": {1: "RuntimeError: one\ntwo"}})
+    assert made.to_latex().splitlines()[-1] == "% a: 1 clip(s) could not be explained; clip 1: RuntimeError: one two"

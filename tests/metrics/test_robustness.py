@@ -74,9 +74,10 @@ def test_max_sensitivity_of_known_explainers():
     classifier, clips = networks.log_mel_cnn(), networks.clips(2, 3000)
     assert max_sensitivity(Constant(classifier, space="waveform"), clips).tolist() == [0, 0]
     found = max_sensitivity(Proportional(classifier, space="waveform"), clips, radius=0.02, samples=3)
-    generator = torch.Generator().manual_seed(0)
+    generators = [torch.Generator().manual_seed(0) for _ in clips]
     peak = clips.abs().amax(1, keepdim=True)
-    noise = [0.02 * peak * (2 * torch.rand(clips.shape, generator=generator) - 1) for _ in range(3)]
+    draws = [torch.stack([torch.rand(3000, generator=g) for g in generators]) for _ in range(3)]
+    noise = [0.02 * peak * (2 * draw - 1) for draw in draws]
     expected = torch.stack([n.norm(dim=1) for n in noise]).amax(0) / clips.norm(dim=1)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     more = max_sensitivity(ax.Saliency(classifier), clips, radius=0.2, samples=3)

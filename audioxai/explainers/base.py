@@ -20,77 +20,13 @@ from torch import Tensor
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers.normalise import Normalise, to_mask
+from audioxai.explainers.score import Score, check_logits
 from audioxai.explanation import Explanation, Scores
 from audioxai.inputs import WaveformLike, as_waveform
 from audioxai.spaces import Analysis, Scale, Space, make_space
 from audioxai.targets import Target, TargetLike, parse_target
 
 __all__ = ["Explainer", "Score", "Solution"]
-
-
-class Score:
-    """The explained score as a function of (masked) values: what a training-free method asks about.
-
-    ``score(values)`` takes (R, ...) values and gives (R,) target logits. Row r belongs to clip ``rows[r]``; without
-    ``rows``, R must be a multiple of the number of clips, one batch after the other. Forwards are cut to
-    ``max_batch`` rows when no gradient is wanted.
-    """
-
-    def __init__(self, explainer: Explainer, analysis: Analysis, target: Target) -> None:
-        self.analysis = analysis
-        self._explainer = explainer
-        self._target = target
-        self._resolved = False
-        self.logits: Tensor | None = None
-
-    def __call__(self, values: Tensor, rows: Tensor | None = None) -> Tensor:
-        clips = len(self.analysis.values)
-        if rows is None:
-            if len(values) % clips:
-                raise ConfigError(f"{len(values)} rows cannot be matched to {clips} clips; pass rows=")
-            rows = torch.arange(clips, device=values.device).repeat(len(values) // clips)
-        size = self._explainer.max_batch
-        if (values.requires_grad and torch.is_grad_enabled()) or len(values) <= size:
-            return self._forward(values, rows)
-        parts = [slice(start, start + size) for start in range(0, len(values), size)]
-        return torch.cat([self._forward(values[part], rows[part]) for part in parts])
-
-    def _forward(self, values: Tensor, rows: Tensor) -> Tensor:
-        logits = self._explainer.space.predict(values, self.analysis, rows)
-        check_logits(logits)
-        if not self._resolved and not self._target.predicted:
-            # A given class needs no pass over the clips themselves.
-            self._resolve(logits)
-        return self.target.rows(rows).score(logits)
-
-    @property
-    def target(self) -> Target:
-        """The resolved target; for the predicted class, after a pass over the clips if the method made none."""
-        if not self._resolved:
-            with torch.no_grad():
-                self.take(self._explainer.space.predict(self.analysis.values, self.analysis))
-        return self._target
-
-    def name_predicted(self) -> None:
-        """Find the predicted classes now, if they are the target: before a method changes how the network works."""
-        if self._target.predicted:
-            self.target  # noqa: B018 - resolves
-
-    def take(self, logits: Tensor) -> None:
-        """Hand over the clips' own logits (B, K), from a pass that the method makes anyway."""
-        check_logits(logits)
-        self.logits = logits.detach()
-        if not self._resolved:
-            self._resolve(logits)
-
-    def _resolve(self, logits: Tensor) -> None:
-        self._target = self._target.resolve(logits, self._explainer.classifier.labels)
-        self._resolved = True
-
-    @property
-    def generators(self) -> list[torch.Generator]:
-        """One generator per clip, seeded by the explainer's seed and the clip itself."""
-        return self._explainer._generators(self.analysis.waveform)
 
 
 def at_least_one(name: str, value: Any) -> int:
@@ -102,12 +38,6 @@ def at_least_one(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ConfigError(f"{name}={value!r} must be a whole number of at least 1")
     return int(value)
-
-
-def check_logits(logits: Tensor) -> None:
-    """Refuse logits that are not finite."""
-    if not torch.isfinite(logits).all():
-        raise ClassifierError("the network returned NaN or infinite logits; check its weights and input range")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,6 @@ class Intercept(TorchFunctionMode):
 
     Attributes:
         count: calls per function name, watched ones included.
-        replaced: calls replaced.
     """
 
     def __init__(
@@ -66,7 +65,6 @@ class Intercept(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.count: Counter[str] = Counter()
-        self.replaced = 0
         self._replacement = replacement
         self._names = set(names)
         self._known = functions_of({*watched, *self._names})
@@ -81,7 +79,6 @@ class Intercept(TorchFunctionMode):
         self.count[name] += 1
         if name not in self._names:
             return func(*args, **kwargs)
-        self.replaced += 1
         kwargs.pop("input", None)
         rest = args[1:]
         if kwargs.pop("inplace", False) or (len(rest) == 1 and rest[0] is True):

@@ -87,9 +87,10 @@ def guided_gradient(
         with Intercept(activations, _guide, watched=ACTIVATIONS) as seen:
             explained = score(start, each(values)).sum()
         (gradient,) = torch.autograd.grad(explained, start)
-    if activations and not seen.replaced:
+    guided = sum(seen.count[name] for name in activations)
+    if activations and not guided:
         raise ClassifierError(_none_found(explainer, activations, seen))
-    return gradient, seen.replaced
+    return gradient, guided
 
 
 def _guide(_name: str, call: Any, x: Tensor) -> Tensor:

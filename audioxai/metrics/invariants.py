@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from audioxai.errors import AudioXAIError
@@ -60,7 +59,7 @@ def check_scores(name: str, scores: Mapping[str, Tensor]) -> None:
 
 def _demand(name: str, wrong: Tensor, scores: Mapping[str, Tensor], what: str) -> None:
     if wrong.any():
-        clip = int(torch.as_tensor(wrong).nonzero()[0, 0])
+        clip = int(wrong.nonzero()[0, 0])
         values = ", ".join(f"{key} {float(value[clip]):.4g}" for key, value in scores.items())
         raise ImpossibleScoresError(
             f"{name}, clip {clip}: {what} ({values}). No correct metric gives this; look for the fault"

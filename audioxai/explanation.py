@@ -57,6 +57,7 @@ class Explanation:
         approximate: the sound only approximates the mask (mel space).
         stft: the transform behind the mask, or ``None``.
         attribution: signed map shaped like the mask, or ``None`` when the method yields masks.
+        multilabel: the scores are sigmoids, one a class, not shares of one.
         names: one name per clip, such as its file.
 
     :attr:`removed` and :attr:`scores` are computed when first asked for; the classifier must be unchanged until then.
@@ -76,6 +77,7 @@ class Explanation:
     approximate: bool = False
     stft: STFT | None = None
     attribution: Tensor | None = None
+    multilabel: bool = False
     names: list[str] = field(default_factory=list)
     _removed: Callable[[], Tensor] | None = None
     _scores: Callable[[], Scores] | None = None
@@ -200,6 +202,7 @@ class Explanation:
             "normalise",
             "sample_rate",
             "approximate",
+            "multilabel",
             "names",
         )
         meta = {name: getattr(self, name) for name in plain}

@@ -234,3 +234,47 @@ def auc_of_order(predict, values: list[float], mask: list[float], steps: int, in
         chosen = set(order[: round(step * len(mask) / steps)])
         points.append(predict([v if (i in chosen) == insertion else 0.0 for i, v in enumerate(values)]))
     return sum((a + b) / 2 for a, b in itertools.pairwise(points)) / steps
+
+
+def ratio_mask_overlap(mask: list[float], stem: list[float], other: list[float]) -> float:
+    """Mass of the mask times the ideal ratio mask, cell by cell, over all its mass."""
+    inside = sum(m * a * a / (a * a + b * b) for m, a, b in zip(mask, stem, other, strict=True) if a or b)
+    return inside / sum(mask)
+
+
+def pointing_game(mask: list[float], stem: list[float], other: list[float]) -> float:
+    """Of the cells with the highest value, the share where the stem is the louder part."""
+    hits = [a > b for m, a, b in zip(mask, stem, other, strict=True) if m == max(mask)]
+    return sum(hits) / len(hits)
+
+
+def mask_auc(mask: list[float], stem: list[float], other: list[float]) -> float:
+    """Over all pairs of an audible cell of the stem and one of the rest: how often is the mask higher on the first?"""
+    loudest = max(a * a + b * b for a, b in zip(stem, other, strict=True))
+    heard = [(m, a > b) for m, a, b in zip(mask, stem, other, strict=True) if a * a + b * b > 1e-6 * loudest]
+    pairs = [(m > k) + 0.5 * (m == k) for m, own in heard if own for k, other_own in heard if not other_own]
+    return sum(pairs) / len(pairs) if pairs else math.nan
+
+
+def si_sdr(estimate: list[float], reference: list[float]) -> float:
+    """Energy of the estimate's projection on the reference over that of the rest, in dB, means removed."""
+    e, r = ([v - sum(x) / len(x) for v in x] for x in (estimate, reference))
+    scale = sum(a * b for a, b in zip(e, r, strict=True)) / sum(b * b for b in r)
+    target = [scale * b for b in r]
+    noise = [a - t for a, t in zip(e, target, strict=True)]
+    return 10 * math.log10(sum(t * t for t in target) / sum(n * n for n in noise))
+
+
+def f_fidelity(predict, values: list[float], mask: list[float], sizes, alpha, beta, draws, permutations) -> list[float]:
+    """Mean falls when some of the highest cells, and some of the others, are silenced, cell by cell."""
+    order = sorted(range(len(mask)), key=lambda i: (-mask[i], i))
+    falls: list[list[float]] = [[], []]
+    for size in sizes:
+        top = max(1, round(size * len(mask)))
+        for side, (among, share) in enumerate(((order[:top], size), (order[top:], 1 - size))):
+            count = max(1, round(min(alpha * share, beta) * len(mask)))
+            for _ in range(draws):
+                gone = {among[k] for k in next(permutations)[:count]}
+                left = [0.0 if i in gone else v for i, v in enumerate(values)]
+                falls[side].append(predict(values) - predict(left))
+    return [sum(fall) / len(fall) for fall in falls]

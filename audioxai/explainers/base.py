@@ -290,6 +290,7 @@ class Explainer:
             approximate=space.approximate,
             stft=getattr(space, "stft", None),
             attribution=torch.cat(attributions) if attributions else None,
+            multilabel=classifier.multilabel,
             names=list(names) if names is not None else [],
             _removed=lambda: sound(lambda mask: 1 - mask),
             _scores=scores,

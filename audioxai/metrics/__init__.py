@@ -8,29 +8,44 @@ from typing import Any
 from audioxai.metrics import functional
 from audioxai.metrics.curves import deletion_auc, insertion_auc
 from audioxai.metrics.evaluate import clip_scores, evaluate, judge_scores
+from audioxai.metrics.f_fidelity import f_fidelity, f_fidelity_metrics, robust_copy
 from audioxai.metrics.ground_truth import follow
 from audioxai.metrics.invariants import ImpossibleScoresError
-from audioxai.metrics.results import METRICS, Results
+from audioxai.metrics.randomisation import Randomisation, cascading_randomisation, mask_similarity, random_labels
+from audioxai.metrics.registry import GROUND_TRUTH, METRICS, STANDARD, Case, Metric
+from audioxai.metrics.results import Results
 from audioxai.metrics.robustness import infidelity, max_sensitivity
 
 _CLASSES = (
-    "AverageDrop", "AverageGain", "AverageIncrease", "Complexity", "ExplanationMetrics", "Faithfulness",
-    "InputFidelity", "MaskMean", "Sparseness",
+    "AverageDrop", "AverageGain", "AverageIncrease", "Complexity", "DeletionAUC", "ExplanationMetrics", "Faithfulness",
+    "Infidelity", "InputFidelity", "InsertionAUC", "InterferenceGain", "MaskAUC", "MaskMean", "MaxSensitivity",
+    "PointingGame", "RatioMaskOverlap", "SISDR", "Sparseness",
 )  # fmt: skip
 
 __all__ = [
+    "GROUND_TRUTH",
     "METRICS",
+    "STANDARD",
+    "Case",
     "ImpossibleScoresError",
+    "Metric",
+    "Randomisation",
     "Results",
+    "cascading_randomisation",
     "clip_scores",
     "deletion_auc",
     "evaluate",
+    "f_fidelity",
+    "f_fidelity_metrics",
     "follow",
     "functional",
     "infidelity",
     "insertion_auc",
     "judge_scores",
+    "mask_similarity",
     "max_sensitivity",
+    "random_labels",
+    "robust_copy",
 ]
 
 

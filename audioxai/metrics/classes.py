@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from audioxai.explainers.base import Explainer
 from audioxai.explanation import Explanation
 from audioxai.metrics import functional
+from audioxai.metrics.curves import Predict
 from audioxai.metrics.evaluate import clip_scores
-from audioxai.metrics.results import METRICS
+from audioxai.metrics.registry import STANDARD
+from audioxai.targets import TargetLike
 
 __all__ = [
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
     "Complexity",
+    "DeletionAUC",
     "ExplanationMetrics",
     "Faithfulness",
+    "Infidelity",
     "InputFidelity",
+    "InsertionAUC",
+    "InterferenceGain",
+    "MaskAUC",
     "MaskMean",
+    "MaxSensitivity",
+    "PointingGame",
+    "RatioMaskOverlap",
+    "SISDR",
     "Sparseness",
 ]
 
@@ -48,53 +61,62 @@ class _Mean(Metric):
         return self.total / self.count
 
 
-class AverageIncrease(_Mean):
+class _OfProbabilities(_Mean):
+    """A metric of probabilities; ``multilabel=True`` when they are sigmoids, whose rows do not sum to one."""
+
+    def __init__(self, *, multilabel: bool = False, **torchmetrics: Any) -> None:
+        super().__init__(**torchmetrics)
+        self.multilabel = multilabel
+
+
+class AverageIncrease(_OfProbabilities):
     """Mean of :func:`functional.average_increase`, in percent."""
 
     higher_is_better = True
 
     def update(self, probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> None:
-        self._add(functional.average_increase(probs, probs_kept, target))
+        self._add(functional.average_increase(probs, probs_kept, target, multilabel=self.multilabel))
 
 
-class AverageDrop(_Mean):
+class AverageDrop(_OfProbabilities):
     """Mean of :func:`functional.average_drop`, in percent; ``reference=True`` for the published figure."""
 
     higher_is_better = False
 
-    def __init__(self, *, reference: bool = False, **torchmetrics: Any) -> None:
-        super().__init__(**torchmetrics)
+    def __init__(self, *, reference: bool = False, multilabel: bool = False, **torchmetrics: Any) -> None:
+        super().__init__(multilabel=multilabel, **torchmetrics)
         self.reference = reference
 
     def update(self, probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> None:
-        self._add(functional.average_drop(probs, probs_kept, target, reference=self.reference))
+        drop = functional.average_drop(probs, probs_kept, target, reference=self.reference, multilabel=self.multilabel)
+        self._add(drop)
 
 
-class AverageGain(_Mean):
+class AverageGain(_OfProbabilities):
     """Mean of :func:`functional.average_gain`, in percent."""
 
     higher_is_better = True
 
     def update(self, probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> None:
-        self._add(functional.average_gain(probs, probs_kept, target))
+        self._add(functional.average_gain(probs, probs_kept, target, multilabel=self.multilabel))
 
 
-class Faithfulness(_Mean):
+class Faithfulness(_OfProbabilities):
     """Mean of :func:`functional.faithfulness`."""
 
     higher_is_better = True
 
     def update(self, probs: Tensor, probs_removed: Tensor, target: Tensor | None = None) -> None:
-        self._add(functional.faithfulness(probs, probs_removed, target))
+        self._add(functional.faithfulness(probs, probs_removed, target, multilabel=self.multilabel))
 
 
-class InputFidelity(_Mean):
+class InputFidelity(_OfProbabilities):
     """Mean of :func:`functional.input_fidelity`."""
 
     higher_is_better = True
 
     def update(self, probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> None:
-        self._add(functional.input_fidelity(probs, probs_kept, target))
+        self._add(functional.input_fidelity(probs, probs_kept, target, multilabel=self.multilabel))
 
 
 class Sparseness(_Mean):
@@ -128,8 +150,101 @@ class MaskMean(_Mean):
         self._add(functional.mask_mean(mask))
 
 
+class RatioMaskOverlap(_Mean):
+    """Mean of :func:`functional.ratio_mask_overlap`."""
+
+    higher_is_better = True
+
+    def update(self, mask: Tensor, stem: Tensor, other: Tensor) -> None:
+        self._add(functional.ratio_mask_overlap(mask, stem, other))
+
+
+class PointingGame(_Mean):
+    """Mean of :func:`functional.pointing_game`."""
+
+    higher_is_better = True
+
+    def update(self, mask: Tensor, stem: Tensor, other: Tensor) -> None:
+        self._add(functional.pointing_game(mask, stem, other))
+
+
+class MaskAUC(_Mean):
+    """Mean of :func:`functional.mask_auc`."""
+
+    higher_is_better = True
+
+    def update(self, mask: Tensor, stem: Tensor, other: Tensor) -> None:
+        self._add(functional.mask_auc(mask, stem, other))
+
+
+class InterferenceGain(_Mean):
+    """Mean gain of :func:`functional.interference_gain`, in dB."""
+
+    higher_is_better = True
+
+    def update(self, mask: Tensor, stem: Tensor, other: Tensor) -> None:
+        self._add(functional.interference_gain(mask, stem, other)[0])
+
+
+class SISDR(_Mean):
+    """Mean of :func:`functional.si_sdr`, in dB."""
+
+    higher_is_better = True
+
+    def update(self, estimate: Tensor, reference: Tensor) -> None:
+        self._add(functional.si_sdr(estimate, reference))
+
+
+class _Curve(_Mean):
+    def __init__(self, *, steps: int = 16, **torchmetrics: Any) -> None:
+        super().__init__(**torchmetrics)
+        self.steps = steps
+
+
+class InsertionAUC(_Curve):
+    """Mean of :func:`functional.insertion_auc`."""
+
+    higher_is_better = True
+
+    def update(self, predict: Predict, values: Tensor, mask: Tensor) -> None:
+        self._add(functional.insertion_auc(predict, values, mask, steps=self.steps))
+
+
+class DeletionAUC(_Curve):
+    """Mean of :func:`functional.deletion_auc`."""
+
+    higher_is_better = False
+
+    def update(self, predict: Predict, values: Tensor, mask: Tensor) -> None:
+        self._add(functional.deletion_auc(predict, values, mask, steps=self.steps))
+
+
+class Infidelity(_Mean):
+    """Mean of :func:`functional.infidelity`."""
+
+    higher_is_better = False
+
+    def update(
+        self, score: Callable[[Tensor], Tensor], values: Tensor, attribution: Tensor, perturbations: Tensor
+    ) -> None:
+        self._add(functional.infidelity(score, values, attribution, perturbations))
+
+
+class MaxSensitivity(_Mean):
+    """Mean of :func:`functional.max_sensitivity`; the options are its own."""
+
+    higher_is_better = False
+
+    def __init__(self, *, radius: float = 0.02, samples: int = 10, seed: int = 0, **torchmetrics: Any) -> None:
+        super().__init__(**torchmetrics)
+        self.options: dict[str, Any] = {"radius": radius, "samples": samples, "seed": seed}
+
+    def update(self, explainer: Explainer, waveform: Tensor, target: TargetLike = None) -> None:
+        self._add(functional.max_sensitivity(explainer, waveform, target, **self.options))
+
+
 class ExplanationMetrics(Metric):
-    """All eight standard metrics of explanations, from the three passes that an explanation shares among them.
+    """The standard metrics of explanations, from the three passes that an explanation shares among them.
 
     Example:
         >>> metrics = ExplanationMetrics()
@@ -146,19 +261,19 @@ class ExplanationMetrics(Metric):
 
     def __init__(self, **torchmetrics: Any) -> None:
         super().__init__(**torchmetrics)
-        self.add_state("total", torch.zeros(len(METRICS), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(len(METRICS), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros(len(STANDARD), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(len(STANDARD), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("clips", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, explanation: Explanation) -> None:
         scores = clip_scores(explanation)
-        values = torch.stack([scores[name].double() for name in METRICS]).to(self.total.device)
+        values = torch.stack([scores[name].double() for name in STANDARD]).to(self.total.device)
         self.total += values.nansum(1)
         self.count += (~values.isnan()).sum(1)
         self.clips += len(explanation)
 
     def compute(self) -> dict[str, Tensor]:
         """Name to mean, and for each name ``"NAME undefined"``, the number of clips without a value."""
-        means = dict(zip(METRICS, self.total / self.count, strict=True))
-        missing = {f"{name} undefined": self.clips - n for name, n in zip(METRICS, self.count, strict=True)}
+        means = dict(zip(STANDARD, self.total / self.count, strict=True))
+        missing = {f"{name} undefined": self.clips - n for name, n in zip(STANDARD, self.count, strict=True)}
         return means | missing

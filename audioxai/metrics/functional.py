@@ -1,8 +1,12 @@
-"""The maths of the metrics: per-clip tensors in, one value per clip out.
+"""The maths of the standard metrics: per-clip tensors in, one value per clip out.
 
 Notation: p probabilities (B, K) of the clip, o of what the mask keeps, m of what it removes, c the target class of
 each clip, by default argmax p with the first index on ties. Source: L-MAC (ICML 2024) section 5, and Chang et al. and
-Zhang et al. cited there. Percentages run from 0 to 100.
+Zhang et al. cited there. Percentages run from 0 to 100. ``multilabel=True`` is for probabilities that are sigmoids; the
+rows of others sum to one.
+
+The functions of :mod:`~audioxai.metrics.curves`, :mod:`~audioxai.metrics.localisation` and
+:mod:`~audioxai.metrics.robustness` are found here too.
 """
 
 from __future__ import annotations
@@ -13,58 +17,84 @@ import torch
 from torch import Tensor
 
 from audioxai.errors import InputError
+from audioxai.metrics.curves import deletion_auc, insertion_auc
+from audioxai.metrics.localisation import interference_gain, mask_auc, pointing_game, ratio_mask_overlap, si_sdr
+from audioxai.metrics.robustness import infidelity, max_sensitivity
 
 __all__ = [
     "average_drop",
     "average_gain",
     "average_increase",
     "complexity",
+    "deletion_auc",
     "faithfulness",
+    "infidelity",
     "input_fidelity",
+    "insertion_auc",
     "interference_gain",
+    "mask_auc",
     "mask_mean",
+    "max_sensitivity",
+    "pointing_game",
+    "ratio_mask_overlap",
+    "si_sdr",
     "sparseness",
 ]
 
 _SLACK = 1e-4
 
 
-def average_increase(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
+def average_increase(
+    probs: Tensor, probs_kept: Tensor, target: Tensor | None = None, *, multilabel: bool = False
+) -> Tensor:
     """AI, higher is better: 100 where o_c > p_c, else 0. (B, K), (B, K) to (B,)."""
-    p, o = _of_target(target, probs, probs_kept)
+    p, o = _of_target(target, multilabel, probs, probs_kept)
     return 100.0 * (o > p).to(p)
 
 
-def average_drop(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None, *, reference: bool = False) -> Tensor:
+def average_drop(
+    probs: Tensor,
+    probs_kept: Tensor,
+    target: Tensor | None = None,
+    *,
+    reference: bool = False,
+    multilabel: bool = False,
+) -> Tensor:
     """AD, lower is better: 100 max(0, p_c - o_c) / p_c; 0 where p_c is 0. (B, K), (B, K) to (B,).
 
     ``reference=True`` gives the published figure: a softmax of the probabilities comes first, so that it measures the
     absolute drop and stays below 63.3. Neither can be computed from the other.
     """
     if reference:
+        _of_target(target, multilabel, probs, probs_kept)
         target = probs.argmax(1) if target is None else target
-        p, o = _of_target(target, probs, probs_kept)
         p, o = (x.softmax(1).gather(1, target[:, None])[:, 0] for x in (probs, probs_kept))
         return 100.0 * (p - o).clamp(min=0) / (p + 1e-10)
-    p, o = _of_target(target, probs, probs_kept)
+    p, o = _of_target(target, multilabel, probs, probs_kept)
     return 100.0 * (p - o).clamp(min=0) / torch.where(p > 0, p, torch.ones_like(p))
 
 
-def average_gain(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
+def average_gain(
+    probs: Tensor, probs_kept: Tensor, target: Tensor | None = None, *, multilabel: bool = False
+) -> Tensor:
     """AG, higher is better: 100 max(0, o_c - p_c) / (1 - p_c); 0 where p_c is 1. (B, K), (B, K) to (B,)."""
-    p, o = _of_target(target, probs, probs_kept)
+    p, o = _of_target(target, multilabel, probs, probs_kept)
     return 100.0 * (o - p).clamp(min=0) / torch.where(p < 1, 1 - p, torch.ones_like(p))
 
 
-def faithfulness(probs: Tensor, probs_removed: Tensor, target: Tensor | None = None) -> Tensor:
+def faithfulness(
+    probs: Tensor, probs_removed: Tensor, target: Tensor | None = None, *, multilabel: bool = False
+) -> Tensor:
     """FF, higher is better: p_c - m_c, how far the class falls without the explained part. (B, K), (B, K) to (B,)."""
-    p, m = _of_target(target, probs, probs_removed)
+    p, m = _of_target(target, multilabel, probs, probs_removed)
     return p - m
 
 
-def input_fidelity(probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> Tensor:
+def input_fidelity(
+    probs: Tensor, probs_kept: Tensor, target: Tensor | None = None, *, multilabel: bool = False
+) -> Tensor:
     """Fid-In, higher is better: 1 where argmax o = c, first index on ties. (B, K), (B, K) to (B,)."""
-    _of_target(target, probs, probs_kept)
+    _of_target(target, multilabel, probs, probs_kept)
     classes = probs.argmax(1) if target is None else target
     return (probs_kept.argmax(1) == classes).to(probs)
 
@@ -103,32 +133,9 @@ def mask_mean(mask: Tensor) -> Tensor:
     return _cells(mask).mean(1).to(mask)
 
 
-def interference_gain(mask: Tensor, stem: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """What a mask does to the known parts of a mixture, applied to them one by one.
-
-    Args:
-        mask: (B, F, N) in [0, 1].
-        stem: (B, F, N) magnitude of the explained part.
-        other: (B, F, N) magnitude of everything else.
-
-    Returns:
-        The gain in signal-to-interference ratio over the mixture's own, in dB, and the kept share of the stem's energy,
-        both (B,).
-    """
-    if mask.shape != stem.shape or mask.shape != other.shape:
-        raise InputError(
-            f"mask {tuple(mask.shape)} and parts {tuple(stem.shape)}, {tuple(other.shape)} differ in shape"
-        )
-    kept = [(mask * part).square().flatten(1).sum(1) for part in (stem, other)]
-    whole = [part.square().flatten(1).sum(1) for part in (stem, other)]
-    floor = 1e-12
-    share = [k / w.clamp(min=floor) for k, w in zip(kept, whole, strict=True)]
-    return 10 * torch.log10(share[0].clamp(min=floor) / share[1].clamp(min=floor)), share[0]
-
-
-def _of_target(target: Tensor | None, *probs: Tensor) -> list[Tensor]:
+def _of_target(target: Tensor | None, multilabel: bool, *probs: Tensor) -> list[Tensor]:
     """The target class's probability in each tensor, (B,)."""
-    _check(*probs)
+    _check(multilabel, *probs)
     classes = probs[0].argmax(1) if target is None else target
     if classes.shape != probs[0].shape[:1] or classes.is_floating_point():
         raise InputError(
@@ -139,7 +146,7 @@ def _of_target(target: Tensor | None, *probs: Tensor) -> list[Tensor]:
     return [p.gather(1, classes[:, None])[:, 0] for p in probs]
 
 
-def _check(*probs: Tensor) -> None:
+def _check(multilabel: bool, *probs: Tensor) -> None:
     for p in probs:
         if p.ndim != 2 or p.shape != probs[0].shape:
             raise InputError(f"probabilities are (B, K) and alike; got {[tuple(q.shape) for q in probs]}")
@@ -147,6 +154,13 @@ def _check(*probs: Tensor) -> None:
             raise InputError(
                 f"probabilities lie in [0, 1]; got {float(p.min()):.3g} to {float(p.max()):.3g}. "
                 "If these are logits, pass classifier.probabilities(logits)"
+            )
+        total = p.sum(1)
+        if not multilabel and not ((total - 1).abs() <= _SLACK * p.shape[1]).all():
+            worst = float(total[(total - 1).abs().argmax()])
+            raise InputError(
+                f"the probabilities of a clip sum to {worst:.3g}, not to 1. If they are sigmoids, pass "
+                "multilabel=True; if they are logits, classifier.probabilities(logits)"
             )
 
 

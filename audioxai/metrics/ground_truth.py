@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from audioxai.explainers.base import Explainer
-from audioxai.metrics.functional import interference_gain
+from audioxai.metrics.registry import Case
 from audioxai.targets import TargetLike
 
 __all__ = ["follow"]
@@ -28,7 +28,4 @@ def follow(explainer: Explainer, mixture: Tensor, stem: Tensor, target: TargetLi
         Gain in signal-to-interference ratio over the mixture's own, in dB, and kept share of the stem's energy, both
         (B,).
     """
-    mask = explainer.explain(mixture, target).mask
-    space = explainer.space
-    parts = [space.magnitude(space.analyse(part.to(mask.device))) for part in (stem, mixture - stem)]
-    return interference_gain(mask, parts[0], parts[1])
+    return Case(explainer.explain(mixture, target), explainer, stem).interference

@@ -7,21 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from audioxai.errors import AudioXAIError
+from audioxai.metrics.registry import METRICS
 
 __all__ = ["ImpossibleScoresError", "check_scores"]
 
 _SLACK = 1e-6
-#: Metric to its least and largest value.
-_RANGES = {
-    "AI": (0.0, 100.0),
-    "AD": (0.0, 100.0),
-    "AG": (0.0, 100.0),
-    "FF": (-1.0, 1.0),
-    "Fid-In": (0.0, 1.0),
-    "SPS": (0.0, 1.0),
-    "COMP": (0.0, float("inf")),
-    "MM": (0.0, 1.0),
-}
 
 
 class ImpossibleScoresError(AudioXAIError, ArithmeticError):
@@ -37,15 +27,10 @@ def check_scores(name: str, scores: Mapping[str, Tensor]) -> None:
     Raises:
         ImpossibleScoresError: with the row, the clip and the values.
     """
-    for metric, (low, high) in _RANGES.items():
-        if metric in scores:
-            values = scores[metric]
-            _demand(
-                name,
-                (values < low - _SLACK) | (values > high + _SLACK),
-                scores,
-                f"{metric} outside {low:g} to {high:g}",
-            )
+    for key, values in scores.items():
+        if (metric := METRICS.get(key.removeprefix("judge "))) is not None:
+            outside = (values < metric.low - _SLACK) | (values > metric.high + _SLACK)
+            _demand(name, outside, scores, f"{key} outside {metric.low:g} to {metric.high:g}")
     if {"AI", "AD", "AG"} <= set(scores):
         rise, drop, gain = scores["AI"], scores["AD"], scores["AG"]
         _demand(name, gain > rise + _SLACK, scores, "AG > AI")

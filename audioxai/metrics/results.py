@@ -8,10 +8,10 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from torch import Tensor
 from audioxai.errors import ConfigError, InputError, OutputError, nearest
 from audioxai.files import PathLike, write_bytes, write_whole
 from audioxai.metrics.invariants import check_scores
+from audioxai.metrics.registry import METRICS
 
-__all__ = ["METRICS", "Results"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-#: Name to direction: 1 higher is better, -1 lower is better, 0 neither.
-METRICS = {"AI": 1, "AD": -1, "AG": 1, "FF": 1, "Fid-In": 1, "SPS": 1, "COMP": -1, "MM": 0}
+__all__ = ["Results", "bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Results:
 
     def interval(self, explainer: str, name: str, *, level: float = 0.95, draws: int = 1000) -> tuple[float, float]:
         """Bootstrap interval of the mean over clips; NaN for fewer than two clips."""
-        return _bootstrap(self._values(explainer, name), level, draws)
+        return bootstrap(self._values(explainer, name), level, draws)
 
     def difference(
         self, first: str, second: str, name: str, *, level: float = 0.95, draws: int = 1000
@@ -74,10 +75,13 @@ class Results:
         a, b = self._values(first, name), self._values(second, name)
         if len(a) != len(b):
             raise ConfigError(f"{first!r} has {len(a)} clips and {second!r} {len(b)}; compare them on the same clips")
-        return float((a - b).nanmean()), *_bootstrap(a - b, level, draws)
+        return float((a - b).nanmean()), *bootstrap(a - b, level, draws)
 
-    def rows(self) -> list[dict[str, str]]:
+    def rows(self, *, costs: bool = False) -> list[dict[str, str]]:
         """Means in the metrics' usual digits, one row per explainer.
+
+        Args:
+            costs: also seconds, and rows that the network was given, per clip.
 
         Raises:
             ImpossibleScoresError: scores that no correct metric gives.
@@ -87,13 +91,30 @@ class Results:
         for explainer, scores in self.scores.items():
             check_scores(explainer, scores)
         return [
-            {"": explainer} | {name: _digits(name, self.mean(explainer, name)) for name in scores}
+            {"": explainer}
+            | {name: _digits(name, self.mean(explainer, name)) for name in scores}
+            | (self._costs(explainer) if costs else {})
             for explainer, scores in self.scores.items()
         ]
+
+    def _costs(self, explainer: str) -> dict[str, str]:
+        clips = max(1, self.clips(explainer))
+        seconds, passes = self.seconds.get(explainer, math.nan), self.passes.get(explainer, math.nan)
+        return {"s/clip": f"{seconds / clips:.3f}", "passes/clip": f"{passes / clips:.1f}"}
+
+    def clips(self, explainer: str) -> int:
+        """How many clips were evaluated, with those that failed."""
+        if explainer not in self.scores:
+            raise ConfigError(
+                f"there are no scores of explainer {explainer!r}; nearest: {nearest(explainer, self.scores)}"
+            )
+        return len(next(iter(self.scores[explainer].values()), []))
 
     def notes(self) -> list[str]:
         """What a reader of the table must know: undefined scores and failed clips, counted."""
         notes = []
+        if any(self.clips(explainer) - len(self.failures.get(explainer, {})) < 2 for explainer in self.scores):
+            notes.append("Fewer than two clips: no interval can be given.")
         for explainer, scores in self.scores.items():
             failed = self.failures.get(explainer, {})
             counts = {name: self.undefined(explainer, name) - len(failed) for name in scores if name in METRICS}
@@ -105,18 +126,21 @@ class Results:
                 notes.append(f"{explainer}: {len(failed)} clip(s) could not be explained; clip {clip}: {reason}")
         return [" ".join(note.split()) for note in notes]
 
-    def to_markdown(self) -> str:
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+    def to_markdown(self, *, costs: bool = False) -> str:
         """A table of means, one row per explainer, and notes below it if there are any."""
-        rows = self.rows()
+        rows = self.rows(costs=costs)
         names = list(rows[0])[1:]
         lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
         lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in row.values()) + " |" for row in rows]
         notes = self.notes()
         return "\n".join([*lines, "", *notes] if notes else lines)
 
-    def to_latex(self) -> str:
+    def to_latex(self, *, costs: bool = False) -> str:
         """The table as a LaTeX tabular with booktabs rules."""
-        rows = self.rows()
+        rows = self.rows(costs=costs)
         names = list(rows[0])
         lines = [r"\begin{tabular}{l" + "r" * (len(names) - 1) + "}", r"\toprule"]
         lines += [" & ".join(names) + r" \\", r"\midrule"]
@@ -134,6 +158,36 @@ class Results:
                 figures = [self.mean(explainer, name), *self.interval(explainer, name)]
                 writer.writerow([explainer, name, *figures, len(values), self.undefined(explainer, name)])
         return out.getvalue()
+
+    def to_json(self) -> str:
+        """Means, intervals, counts and costs as JSON; what is undefined is null."""
+        self.rows()  # refuses impossible scores
+        found = {}
+        for explainer, scores in self.scores.items():
+            metrics = {}
+            for name in scores:
+                low, high = self.interval(explainer, name)
+                figures = {"mean": self.mean(explainer, name), "low": low, "high": high}
+                metrics[name] = {key: None if math.isnan(value) else value for key, value in figures.items()}
+                metrics[name]["undefined"] = self.undefined(explainer, name)
+            found[explainer] = {
+                "clips": self.clips(explainer),
+                "failed": len(self.failures.get(explainer, {})),
+                "seconds": self.seconds.get(explainer),
+                "passes": self.passes.get(explainer),
+                "metrics": metrics,
+            }
+        return json.dumps({"explainers": found, "notes": self.notes()}, indent=1)
+
+    def plot(self, metrics: Sequence[str] | None = None) -> Figure:
+        """Means with their 95 % intervals, one panel a metric, one row an explainer.
+
+        Args:
+            metrics: which; default all there are.
+        """
+        from audioxai.plot_metrics import plot_results
+
+        return plot_results(self, metrics)
 
     def save(self, path: PathLike) -> None:
         """Write ``path`` (npz, the scores) and beside it the same name with .json (what else there is)."""
@@ -175,21 +229,23 @@ def _files(path: PathLike) -> tuple[Path, Path]:
     return Path(name + ".npz"), Path(name + ".json")
 
 
-def _bootstrap(values: Tensor, level: float, draws: int) -> tuple[float, float]:
+def bootstrap(values: Tensor, level: float = 0.95, draws: int = 1000) -> tuple[float, float]:
+    """Percentile interval of the mean of (n,) values by resampling them; NaN for fewer than two that are defined."""
     values = values[~values.isnan()]
     if len(values) < 2:
         return math.nan, math.nan
     generator = torch.Generator().manual_seed(0)
     index = torch.randint(len(values), (draws, len(values)), generator=generator)
     means = values[index].mean(1)
-    low, high = means.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)).tolist()
+    low, high = means.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=means.dtype)).tolist()
     return low, high
 
 
 def _digits(name: str, value: float) -> str:
     if math.isnan(value):
         return "–"
-    return f"{value:.1f}" if name.split()[-1] in ("AI", "AD", "AG") else f"{value:.2f}"
+    known = METRICS.get(name.removeprefix("judge "))
+    return f"{value:.{2 if known is None else known.digits}f}"
 
 
 def _latex(text: str) -> str:

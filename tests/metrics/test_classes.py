@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from audioxai import metrics
-from audioxai.metrics import METRICS, functional
+from audioxai.metrics import METRICS, STANDARD, functional
 
 HERE = Path(__file__).parent
 NAMES = {
     "AI": "AverageIncrease", "AD": "AverageDrop", "AG": "AverageGain", "FF": "Faithfulness", "Fid-In": "InputFidelity",
-    "SPS": "Sparseness", "COMP": "Complexity", "MM": "MaskMean",
+    "SPS": "Sparseness", "COMP": "Complexity", "MM": "MaskMean", "ratio mask": "RatioMaskOverlap",
+    "pointing": "PointingGame", "mask AUC": "MaskAUC", "SIR gain": "InterferenceGain", "SI-SDR": "SISDR",
+    "insertion": "InsertionAUC", "deletion": "DeletionAUC", "infidelity": "Infidelity",
 }  # fmt: skip
 FUNCTIONS = {
     "AI": functional.average_increase,
@@ -27,7 +29,16 @@ FUNCTIONS = {
     "SPS": functional.sparseness,
     "COMP": functional.complexity,
     "MM": functional.mask_mean,
+    "ratio mask": functional.ratio_mask_overlap,
+    "pointing": functional.pointing_game,
+    "mask AUC": functional.mask_auc,
+    "SIR gain": lambda *parts: functional.interference_gain(*parts)[0],
+    "SI-SDR": functional.si_sdr,
+    "insertion": functional.insertion_auc,
+    "deletion": functional.deletion_auc,
+    "infidelity": functional.infidelity,
 }
+PARTS = ("ratio mask", "pointing", "mask AUC", "SIR gain")
 
 
 def batches():
@@ -43,6 +54,15 @@ def batches():
 
 
 def given(name, p, kept, removed, mask):
+    values = 1 + mask.roll(1, 1)
+    if name in PARTS:
+        return mask, values, mask.flip(1) + 0.8
+    if name == "SI-SDR":
+        return mask.flatten(1), values.flatten(1)
+    if name in ("insertion", "deletion"):
+        return lambda changed, _rows: changed.flatten(1).mean(1) / 2, values, mask
+    if name == "infidelity":
+        return lambda changed: changed.square().flatten(1).sum(1), values, mask, torch.stack([mask, values])
     return (mask,) if name in ("SPS", "COMP", "MM") else (p, removed if name == "FF" else kept)
 
 
@@ -59,7 +79,7 @@ def test_means_of_the_functions():
     for name, function in FUNCTIONS.items():
         values = torch.cat([function(*given(name, *part)) for part in batches()])
         assert found[name] == pytest.approx(float(values.double().nanmean()), rel=1e-6), name
-        assert int(values.isnan().sum()) == (name in ("SPS", "COMP"))
+        assert int(values.isnan().sum()) == (name in ("SPS", "COMP", "ratio mask", "mask AUC", "SI-SDR")), name
 
 
 def test_options_directions_and_reset():
@@ -70,8 +90,8 @@ def test_options_directions_and_reset():
     assert float(relative(mask)) == pytest.approx(float(functional.complexity(mask, relative=True)))
     drop.reset()
     assert math.isnan(float(drop.total / drop.count))
-    for name, sign in METRICS.items():
-        assert getattr(metrics, NAMES[name]).higher_is_better == {1: True, -1: False, 0: None}[sign]
+    for name, kind in NAMES.items():
+        assert getattr(metrics, kind).higher_is_better == {1: True, -1: False, 0: None}[METRICS[name].direction]
     with pytest.raises(AttributeError, match="AverageRise"):
         metrics.AverageRise  # noqa: B018
 
@@ -93,7 +113,7 @@ def test_explanations_share_their_passes():
     assert sum(passes[-9:]) == 15  # three passes a clip, and no more
     found = collected.compute()
     expected = ax.evaluate({"cam": ax.GradCAM(classifier)}, list(clips.split(2)))
-    for name in METRICS:
+    for name in STANDARD:
         assert float(found[name]) == pytest.approx(expected.mean("cam", name), rel=1e-5), name
         assert int(found[f"{name} undefined"]) == expected.undefined("cam", name), name
 

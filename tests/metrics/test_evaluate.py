@@ -10,7 +10,7 @@ import torch
 
 import audioxai as ax
 from audioxai.errors import ConfigError, InputError
-from audioxai.metrics import METRICS, Results, clip_scores, evaluate, judge_scores
+from audioxai.metrics import STANDARD, Results, clip_scores, evaluate, judge_scores
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_a_data_set_by_the_book(classifier, scale):
     results = evaluate(named, [clips[:2], (clips[2:4], torch.tensor([0, 1])), {"waveform": clips[4:]}])
     assert list(results.scores) == ["cam", "energy"]
     for name, explainer in named.items():
-        assert list(results.scores[name]) == list(METRICS)
+        assert list(results.scores[name]) == list(STANDARD)
         rows = by_the_book(explainer, clips)
         for i, (values, mean, _) in enumerate(rows):
             for key, value in {**values, "MM": mean}.items():
@@ -56,7 +56,7 @@ def test_how_clips_are_batched_does_not_matter(classifier):
     clips = networks.clips(5, 4000)
     explainers = {"cam": ax.GradCAM(classifier, max_batch=2)}
     whole, single = (evaluate(explainers, list(clips.split(n))).scores["cam"] for n in (5, 1))
-    for name in METRICS:
+    for name in STANDARD:
         torch.testing.assert_close(whole[name], single[name], rtol=1e-3, atol=1e-3)
 
 
@@ -92,7 +92,7 @@ def test_judges_score_where_they_agree(classifier):
     judged = judge_scores(explanation, other)["judge AD"]
     assert judged.isnan().tolist() == (explanation.target != 0).tolist()
     results = evaluate({"energy": ax.EnergyMask(classifier)}, [clips], judges=[classifier, other])
-    assert list(results.scores["energy"]) == [*METRICS, "judge Fid-In", "judge AD"]
+    assert list(results.scores["energy"]) == [*STANDARD, "judge Fid-In", "judge AD"]
     assert results.undefined("energy", "judge AD") == 0
     for judge in (classifier, other):
         assert not judge.training

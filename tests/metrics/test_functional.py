@@ -24,11 +24,11 @@ def columns(clips):
 
 def all_five(p, kept, removed, target=None):
     return {
-        "AI": metric.average_increase(p, kept, target),
-        "AD": metric.average_drop(p, kept, target),
-        "AG": metric.average_gain(p, kept, target),
-        "FF": metric.faithfulness(p, removed, target),
-        "Fid-In": metric.input_fidelity(p, kept, target),
+        "AI": metric.average_increase(p, kept, target, multilabel=True),
+        "AD": metric.average_drop(p, kept, target, multilabel=True),
+        "AG": metric.average_gain(p, kept, target, multilabel=True),
+        "FF": metric.faithfulness(p, removed, target, multilabel=True),
+        "Fid-In": metric.input_fidelity(p, kept, target, multilabel=True),
     }
 
 
@@ -185,7 +185,7 @@ def test_interference_of_perfect_empty_and_full_masks():
 @given(triples)
 def test_the_published_drop(clips):
     p, kept, _ = columns(clips)
-    found = metric.average_drop(p, kept, reference=True)
+    found = metric.average_drop(p, kept, reference=True, multilabel=True)
     for i, (row, masked, _) in enumerate(clips):
         assert found[i].item() == pytest.approx(oracles.reference_drop(row, masked), rel=1e-9, abs=1e-9)
 

@@ -1,0 +1,100 @@
+"""Masks against known parts: the formulas by the book, limits, and other libraries as third witnesses."""
+
+import math
+
+import oracles
+import pytest
+import scipy.stats
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
+from audioxai.errors import InputError
+from audioxai.metrics import functional as metric
+from audioxai.metrics.localisation import average_ranks
+
+level = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(1e-3, 1))
+triple = st.lists(st.tuples(level, level, level), min_size=2, max_size=24)
+
+
+def tensors(cells):
+    return [torch.tensor([[cell[i] for cell in cells]], dtype=torch.float64) for i in range(3)]
+
+
+@settings(deadline=None)
+@given(triple)
+def test_every_measure_by_the_book(cells):
+    mask, stem, other = tensors(cells)
+    assume(mask.sum() > 0 and (stem + other).max() > 0)
+    lists = [part[0].tolist() for part in (mask, stem, other)]
+    for name in ("ratio_mask_overlap", "pointing_game", "mask_auc"):
+        expected = getattr(oracles, name)(*lists)
+        found = getattr(metric, name)(mask, stem, other).item()
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True), name
+        assert math.isnan(found) or 0 <= found <= 1 + 1e-12
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=8, max_size=8), st.lists(st.floats(-1, 1), min_size=8, max_size=8))
+def test_si_sdr_by_the_book_and_by_torchmetrics(estimate, reference):
+    e, r = (torch.tensor([x], dtype=torch.float64) for x in (estimate, reference))
+    assume(r.std() > 1e-2 and e.std() > 1e-2)
+    found = metric.si_sdr(e, r).item()
+    assume(-60 < found < 60)
+    assert found == pytest.approx(oracles.si_sdr(estimate, reference), rel=1e-4, abs=1e-4)
+    third = scale_invariant_signal_distortion_ratio(e, r, zero_mean=True).item()
+    assert found == pytest.approx(third, rel=1e-3, abs=1e-3)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0]), min_size=1, max_size=30))
+def test_ranks_are_scipys(values):
+    assert average_ranks(torch.tensor(values)).tolist() == scipy.stats.rankdata(values).tolist()
+
+
+def test_auc_is_scikit_learns():
+    generator = torch.Generator().manual_seed(0)
+    mask, stem, other = torch.rand(3, 4, 20, 30, generator=generator)
+    mask = (mask * 10).round() / 10  # ties
+    for i, found in enumerate(metric.mask_auc(mask, stem, other).tolist()):
+        assert found == pytest.approx(roc_auc_score((stem > other)[i].flatten(), mask[i].flatten()), abs=1e-6)
+
+
+def test_the_right_mask_is_best_and_its_complement_worst():
+    generator = torch.Generator().manual_seed(0)
+    stem, other = torch.rand(2, 3, 20, 30, generator=generator)
+    right = (stem > other).float()
+    masks = {"right": right, "all": torch.ones_like(right), "wrong": 1 - right}
+    for name in ("ratio_mask_overlap", "pointing_game", "mask_auc"):
+        best, middle, worst = (getattr(metric, name)(mask, stem, other) for mask in masks.values())
+        assert (best > middle).all()
+        assert (middle > worst).all()
+    torch.testing.assert_close(metric.mask_auc(right, stem, other), torch.ones(3))
+    torch.testing.assert_close(metric.mask_auc(masks["all"], stem, other), torch.full((3,), 0.5))
+
+
+def test_what_has_no_value_is_nan():
+    stem, other = torch.rand(1, 4, 4), torch.rand(1, 4, 4)
+    assert metric.ratio_mask_overlap(torch.zeros(1, 4, 4), stem, other).isnan().all()
+    assert metric.mask_auc(torch.rand(1, 4, 4), stem, torch.zeros(1, 4, 4)).isnan().all()
+    assert metric.si_sdr(torch.zeros(1, 9), torch.rand(1, 9)).isnan().all()
+    assert metric.si_sdr(torch.rand(1, 9), torch.zeros(1, 9)).isnan().all()
+    assert torch.isfinite(metric.si_sdr(stem.flatten(1), stem.flatten(1))).all()
+
+
+def test_silent_cells_do_not_count_for_the_auc():
+    stem, other = torch.tensor([[1.0, 0, 0, 0]]), torch.tensor([[0.0, 1, 1e-5, 0]])
+    mask = torch.tensor([[0.5, 0.4, 0.9, 0.9]])
+    assert metric.mask_auc(mask, stem, other).item() == 1
+
+
+@pytest.mark.parametrize("name", ["interference_gain", "ratio_mask_overlap", "pointing_game", "mask_auc"])
+def test_shapes_that_do_not_match(name):
+    with pytest.raises(InputError, match=r"differ in shape"):
+        getattr(metric, name)(torch.ones(1, 2), torch.ones(1, 3), torch.ones(1, 3))
+
+
+def test_waveforms_that_do_not_match():
+    with pytest.raises(InputError, match=r"must both be \(B, T\)"):
+        metric.si_sdr(torch.ones(2, 5), torch.ones(2, 6))

@@ -35,7 +35,7 @@ def main() -> None:
     train = ESC50(args.data, folds=(1, 2, 3), esc10=True)
     test = ESC50(args.data, folds=(args.fold,), esc10=True)
     fit = DataLoader(TensorDataset(*train.tensors()), batch_size=16, shuffle=True, drop_last=True)
-    clips, classes = test.tensors()
+    clips, _ = test.tensors()
     step = max(1, len(clips) // args.clips)
     clips = clips[::step][: args.clips]
     loader = DataLoader(TensorDataset(*test.tensors()), batch_size=16)

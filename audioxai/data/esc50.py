@@ -2,76 +2,90 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-
-from audioxai.audio import load
-from audioxai.errors import AudioFileError, ConfigError
+from audioxai.data.clips import LabelledClips, check_folds, find_same_stem, read_table
+from audioxai.data.download import fetch, unpack
+from audioxai.errors import AudioFileError
+from audioxai.files import PathLike
 
 __all__ = ["ESC50"]
 
+ARCHIVE_URL = "https://github.com/karolpiczak/ESC-50/archive/master.zip"
+ARCHIVE_FOLDER = "ESC-50-master"
+ARCHIVE_SHA256: str | None = None  # GitHub makes the archive on request, so its bytes may change
 
-class ESC50(Dataset[tuple[Tensor, int]]):
-    """Clips of ESC-50 with their classes, decoded on first use and kept in memory.
+
+class ESC50(LabelledClips):
+    """Clips of ESC-50 with their classes; an item is (waveform (T,), class).
+
+    The clips may be in any format that libsndfile reads: for ``1-100032-A-0.wav`` in the table, a file
+    ``1-100032-A-0.ogg`` is taken where there is no such WAV.
 
     Args:
-        root: folder with ``meta/esc50.csv`` and ``audio/``.
+        root: folder with ``meta/esc50.csv`` and ``audio/``, or the folder above ``ESC-50-master``.
         folds: which of the folds 1 to 5.
         esc10: only the ten-class subset.
         sample_rate: clips are resampled to it, in Hz.
         seconds: clips are cut or zero-padded to it.
+        download: fetch and unpack the published archive (600 MB) into ``root`` if the data set is not there.
+        sha256: of that archive. ``None``, the default, is unknown, since the archive is made on request; it is
+            then checked only by the checksums inside, and a warning says so.
+        cache: folder for the decoded clips.
+        skip_bad: leave out clips that are missing or cannot be read. Cache, errors and ``bad``: see :class:`ClipSet`.
 
     Attributes:
-        labels: class names, sorted; an item is (waveform (T,), class).
+        labels: class names, sorted.
+        classes: of the clips.
+        files: of the clips.
 
     Raises:
-        AudioFileError: no such folder, or one without the data set.
+        AudioFileError: no such folder, one without the data set, missing clips, or a failed download.
+
+    Source: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
     """
 
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        root: PathLike,
         *,
         folds: Sequence[int] = (1, 2, 3, 4, 5),
         esc10: bool = False,
         sample_rate: int = 16000,
         seconds: float = 5.0,
+        download: bool = False,
+        sha256: str | None = ARCHIVE_SHA256,
+        cache: PathLike | None = None,
+        skip_bad: bool = False,
     ) -> None:
-        self.root = Path(root)
-        table = self.root / "meta" / "esc50.csv"
-        if not table.is_file():
+        check_folds(folds, 5, "ESC-50")
+        home = _home(Path(root))
+        if home is None and download:
+            archive = fetch(ARCHIVE_URL, Path(root) / f"{ARCHIVE_FOLDER}.zip", sha256=sha256)
+            unpack(archive, root)
+            archive.unlink()
+            home = _home(Path(root))
+        if home is None:
             raise AudioFileError(
-                f"{str(self.root)!r} holds no ESC-50: expected meta/esc50.csv and audio/ there. "
-                "Get the archive from https://github.com/karolpiczak/ESC-50 and pass its folder"
+                f"{str(root)!r} holds no ESC-50: expected meta/esc50.csv and audio/ there. Pass download=True, or get "
+                "the archive from https://github.com/karolpiczak/ESC-50 and pass its folder"
             )
-        if bad := set(folds) - {1, 2, 3, 4, 5}:
-            raise ConfigError(f"folds {sorted(bad)} do not exist; ESC-50 has folds 1 to 5")
-        with table.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if not esc10 or row["esc10"] == "True"]
-        self.labels = tuple(sorted({row["category"] for row in rows}))
-        self.files = [self.root / "audio" / row["filename"] for row in rows if int(row["fold"]) in folds]
-        self.classes = [self.labels.index(row["category"]) for row in rows if int(row["fold"]) in folds]
-        self.sample_rate = sample_rate
-        self.samples = round(seconds * sample_rate)
-        self._clips: dict[int, Tensor] = {}
+        table = read_table(home / "meta" / "esc50.csv", ("filename", "fold", "category", "esc10"))
+        rows = [row for row in table if not esc10 or row["esc10"] == "True"]
+        labels = sorted({row["category"] for row in rows})
+        chosen = [row for row in rows if row["fold"] in {str(int(fold)) for fold in folds}]
+        super().__init__(
+            home,
+            find_same_stem([home / "audio" / row["filename"] for row in chosen]),
+            [labels.index(row["category"]) for row in chosen],
+            labels,
+            sample_rate=sample_rate,
+            seconds=seconds,
+            cache=cache,
+            skip_bad=skip_bad,
+        )
 
-    def __len__(self) -> int:
-        return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        if index not in self._clips:
-            waveform, _ = load(self.files[index], self.sample_rate)
-            waveform = waveform[: self.samples]
-            self._clips[index] = torch.nn.functional.pad(waveform, (0, self.samples - len(waveform)))
-        return self._clips[index], self.classes[index]
-
-    def tensors(self) -> tuple[Tensor, Tensor]:
-        """All clips (B, T) and classes (B,)."""
-        clips = [self[i][0] for i in range(len(self))]
-        return torch.stack(clips), torch.tensor(self.classes)
+def _home(root: Path) -> Path | None:
+    return next((f for f in (root, root / ARCHIVE_FOLDER) if (f / "meta" / "esc50.csv").is_file()), None)

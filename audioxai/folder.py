@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from audioxai.audio import find_audio, load
 from audioxai.errors import AudioFileError, AudioXAIError, ConfigError
 
-__all__ = ["clips_of", "labelled_clips_of", "loader_of"]
+__all__ = ["clips_of", "labelled_clips_of", "loader_of", "named_files"]
 
 _FILE_COLUMNS = ("file", "filename", "path")
 _LABEL_COLUMNS = ("label", "category", "class")
@@ -50,7 +50,7 @@ def labelled_clips_of(
         ConfigError: fewer than two classes, or a table without these columns.
         AudioFileError: no file could be read, or none of a class.
     """
-    named = _from_subfolders(_folder(folder)) if table is None else _from_table(folder, table)
+    named = named_files(folder, table)
     labels = sorted({label for _, label in named})
     if len(labels) < 2:
         where = f"the labels in {str(table)!r}" if table else f"the subfolders of {str(folder)!r}"
@@ -63,6 +63,11 @@ def labelled_clips_of(
     if empty := [label for k, label in enumerate(labels) if not (classes == k).any()]:
         raise AudioFileError(f"no clip of {', '.join(map(repr, empty))} could be read; the first problem: {bad[0]}")
     return clips, classes, labels, bad
+
+
+def named_files(folder: Path, table: Path | None = None) -> list[tuple[Path, str]]:
+    """Files of a folder with their labels, from its subfolders or a table; see :func:`labelled_clips_of`."""
+    return _from_subfolders(_folder(folder)) if table is None else _from_table(_folder(folder), table)
 
 
 def _folder(folder: Path) -> Path:

@@ -98,7 +98,9 @@ def plot_randomisation(found: Mapping[str, Randomisation]) -> Figure:
     for panel, measure in zip(figure.subplots(1, 2, sharey=True), ("SSIM", "Spearman"), strict=True):
         for name, one in found.items():
             curve = one.curve(measure)
-            (line,) = panel.plot(steps, [mean for mean, _, _ in curve], marker="o", markersize=3, label=name)
+            missing = int(one.similarity["Spearman"].isnan().sum())  # constant masks, such as empty ones
+            label = f"{name}\n({missing} of {one.similarity['Spearman'].numel()} constant)" if missing else name
+            (line,) = panel.plot(steps, [mean for mean, _, _ in curve], marker="o", markersize=3, label=label)
             panel.fill_between(
                 steps, [low for _, low, _ in curve], [high for _, _, high in curve], color=line.get_color(), alpha=0.2
             )
@@ -107,5 +109,5 @@ def plot_randomisation(found: Mapping[str, Randomisation]) -> Figure:
         panel.set_xticks(steps, ["none", *first.layers], rotation=60, ha="right", fontsize=8)
         panel.set_xlabel(f"layers randomised up to, {first.order.replace('_', ' ')}")
         panel.grid(color="#eeeeee")
-    figure.axes[0].legend(fontsize=9)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
     return figure

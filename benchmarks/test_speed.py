@@ -323,6 +323,7 @@ explainer = ax.LMAC(classifier).fit([clip(0)], epochs=1, progress=False)
 for i in range(count // 2):
     explanation = explainer.explain(clip(i))
     explanation.scores, explanation.removed
+ax.evaluate([explainer, ax.EnergyMask(classifier)], (clip(i) for i in range(count // 2)))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
@@ -334,5 +335,5 @@ def test_memory(benchmark: Callable[..., object], report: Report) -> None:
 
     few = benchmark.pedantic(peak, args=(50,), rounds=1)  # type: ignore[attr-defined]
     many = peak(500)
-    report.append((f"memory of explain over 500 clips / over 50 ({many:.0f} / {few:.0f} MiB)", many / few, "1 (flat)"))
+    report.append((f"memory of explain and evaluate over 500 clips / over 50 ({many:.0f} / {few:.0f} MiB)", many / few, "1 (flat)"))
     assert many < 1.1 * few

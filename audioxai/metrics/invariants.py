@@ -18,11 +18,12 @@ class ImpossibleScoresError(AudioXAIError, ArithmeticError):
     """Scores that no correct computation gives; a table with them is not written."""
 
 
-def check_scores(name: str, scores: Mapping[str, Tensor]) -> None:
+def check_scores(name: str, scores: Mapping[str, Tensor], runs: int = 1) -> None:
     """Raise if the per-clip scores (n,) of one explainer contradict each other.
 
-    Every metric lies in its range; a clip's gain is at most its increase and positive exactly where that is; increase
-    and drop exclude each other; a mask that keeps everything changes nothing. Undefined scores, NaN, are left out.
+    Every metric lies in its range; a clip's increase is 0 or 100 in each of the ``runs`` that a score is the mean of;
+    its gain is at most its increase and positive exactly where that is; increase and drop exclude each other; a mask
+    that keeps everything changes nothing. Undefined scores, NaN, are left out.
 
     Raises:
         ImpossibleScoresError: with the row, the clip and the values.
@@ -31,6 +32,9 @@ def check_scores(name: str, scores: Mapping[str, Tensor]) -> None:
         if (metric := METRICS.get(key.removeprefix("judge "))) is not None:
             outside = (values < metric.low - _SLACK) | (values > metric.high + _SLACK)
             _demand(name, outside, scores, f"{key} outside {metric.low:g} to {metric.high:g}")
+    if "AI" in scores:
+        counted = scores["AI"] * runs / 100
+        _demand(name, (counted - counted.round()).abs() > 1e-3, scores, "AI that no count of rises gives")
     if {"AI", "AD", "AG"} <= set(scores):
         rise, drop, gain = scores["AI"], scores["AD"], scores["AG"]
         _demand(name, gain > rise + _SLACK, scores, "AG > AI")
@@ -39,7 +43,9 @@ def check_scores(name: str, scores: Mapping[str, Tensor]) -> None:
         _demand(name, rise + drop > 100 + 1e-3, scores, "AI + AD > 100")
     if {"MM", "AD"} <= set(scores):
         everything = scores["MM"] >= 1
-        _demand(name, everything & (scores["AD"] > 0.1), scores, "AD > 0 though the mask keeps everything")
+        for key in ("AD", "AG"):
+            moved = everything & (scores.get(key, scores["MM"] * 0) > 0.1)
+            _demand(name, moved, scores, f"{key} > 0 though the mask keeps everything")
 
 
 def _demand(name: str, wrong: Tensor, scores: Mapping[str, Tensor], what: str) -> None:

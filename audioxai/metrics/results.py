@@ -37,12 +37,14 @@ class Results:
         failures: explainer to clip number to the reason why it could not be explained; its scores are NaN.
         seconds: explainer to the wall time of explaining and scoring, in s.
         passes: explainer to the rows that the classifier's network was given, over all clips.
+        runs: explainer to the number of fits that each score is the mean of, where there is more than one.
     """
 
     scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     failures: dict[str, dict[int, str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     passes: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
 
     def _values(self, explainer: str, name: str) -> Tensor:
         for asked, known, what in (
@@ -89,7 +91,7 @@ class Results:
         if not self.scores:
             raise InputError("there are no scores to make a table of; evaluate at least one explainer")
         for explainer, scores in self.scores.items():
-            check_scores(explainer, scores)
+            check_scores(explainer, scores, self.runs.get(explainer, 1))
         return [
             {"": explainer}
             | {name: _digits(name, self.mean(explainer, name)) for name in scores}
@@ -199,7 +201,8 @@ class Results:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # names are free
 
         write_whole(path, write)
-        facts = {"scores": index, "failures": self.failures, "seconds": self.seconds, "passes": self.passes}
+        names = ("failures", "seconds", "passes", "runs")
+        facts = {"scores": index} | {name: getattr(self, name) for name in names}
         write_bytes(beside, json.dumps(facts, indent=1).encode())
 
     @classmethod
@@ -218,7 +221,7 @@ class Results:
                     for i, (explainer, names) in enumerate(facts["scores"].items())
                 }
             failures = {name: {int(k): v for k, v in found.items()} for name, found in facts["failures"].items()}
-            return cls(scores, failures, facts["seconds"], facts["passes"])
+            return cls(scores, failures, facts["seconds"], facts["passes"], facts.get("runs", {}))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise OutputError(f"{str(path)!r} holds no saved results: {error}") from error
 

@@ -8,9 +8,9 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -78,12 +78,20 @@ class _Clip:
     preload: str
 
 
-def render(explanations: Sequence[Explained], *, title: str = "audioxai") -> str:
+def render(
+    explanations: Sequence[Explained],
+    *,
+    title: str = "audioxai",
+    tables: Sequence[tuple[str, Sequence[Mapping[str, str]]]] = (),
+    pictures: Sequence[tuple[str, bytes]] = (),
+) -> str:
     """The page as text.
 
     Args:
         explanations: explanations of any number of clips each; all clips appear in this order.
         title: heading of the page.
+        tables: captions and rows, column to cell, shown below the clips.
+        pictures: captions and PNGs, shown after the tables.
 
     Raises:
         InputError: there is no clip to show.
@@ -98,22 +106,30 @@ def render(explanations: Sequence[Explained], *, title: str = "audioxai") -> str
     mixed = len({(clip.method, clip.space) for clip in clips}) > 1
     log1p = any(explained.scale == "log1p" for explained in explanations)
     page = _environment().get_template("page.html")
-    return page.render(title=_text(title), clips=clips, mixed=mixed, log1p=log1p, top=_TOP)
+    return page.render(
+        title=_text(title),
+        clips=clips,
+        mixed=mixed,
+        log1p=log1p,
+        top=_TOP,
+        tables=[(_text(caption), list(rows)) for caption, rows in tables],
+        pictures=[(_text(caption), _data_address("image/png", png)) for caption, png in pictures],
+    )
 
 
-def write_page(explanations: Sequence[Explained], path: str | os.PathLike[str], *, title: str = "audioxai") -> None:
+def write_page(explanations: Sequence[Explained], path: str | os.PathLike[str], **parts: Any) -> None:
     """Write the page to ``path``, whole or not at all.
 
     Args:
         explanations: see :func:`render`.
         path: the HTML file; its folder is created.
-        title: heading of the page.
+        **parts: ``title``, ``tables`` and ``pictures`` of :func:`render`.
 
     Raises:
         InputError: there is no clip to show.
         OutputError: the file could not be written.
     """
-    page = render(explanations, title=title).encode()
+    page = render(explanations, **parts).encode()
 
     def write(file: BinaryIO) -> None:
         file.write(page)

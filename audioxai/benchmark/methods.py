@@ -1,0 +1,103 @@
+"""The methods of a benchmark, and how each is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import audioxai as ax
+from audioxai.classifier import AudioClassifier
+from audioxai.errors import ConfigError, nearest
+from audioxai.explainers import Explainer, LearnedExplainer
+
+__all__ = ["CONTROLS", "METHODS", "Method", "choose_methods"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the tables.
+
+    Args:
+        key: its name on the command line.
+        name: its name in tables.
+        explainer: its class.
+        published: the setting behind the published tables, quirks included.
+        ours: name under which :mod:`audioxai.benchmark.published` has it.
+        options: of the class.
+    """
+
+    key: str
+    name: str
+    explainer: type[Explainer]
+    published: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is fitted, once per seed."""
+        return issubclass(self.explainer, LearnedExplainer)
+
+    def build(self, classifier: AudioClassifier, space: str, seed: int = 0) -> Explainer:
+        """A fresh explainer for one space."""
+        if self.published:
+            return self.explainer.reference(classifier, space=space, seed=seed, **self.options)
+        return self.explainer(classifier, space=space, scale="magnitude", seed=seed, **self.options)
+
+    def identity(self, space: str, seed: int) -> dict[str, Any]:
+        """What decides its masks, besides the classifier and what it was fitted on, as JSON types."""
+        return {"method": self.key, "space": space, "seed": seed, "options": self.options}
+
+
+_FREE: dict[str, type[Explainer]] = {
+    "all-ones": ax.AllOnes,
+    "random": ax.RandomMask,
+    "energy": ax.EnergyMask,
+    "saliency": ax.Saliency,
+    "input-x-gradient": ax.InputXGradient,
+    "smoothgrad": ax.SmoothGrad,
+    "integrated-gradients": ax.IntegratedGradients,
+    "guided-backprop": ax.GuidedBackprop,
+    "gradcam": ax.GradCAM,
+    "gradcam++": ax.GradCAMPlusPlus,
+    "guided-gradcam": ax.GuidedGradCAM,
+    "scorecam": ax.ScoreCAM,
+    "gscorecam": ax.GScoreCAM,
+    "gradient-shap": ax.GradientSHAP,
+    "deep-shap": ax.DeepSHAP,
+    "kernel-shap": ax.KernelSHAP,
+    "occlusion": ax.Occlusion,
+    "lime": ax.LIME,
+}
+#: In every table, whatever is asked for: what a mask that knows nothing scores.
+CONTROLS = ("all-ones", "random", "energy")
+
+METHODS = {
+    method.key: method
+    for method in (
+        *(Method(key, explainer.__name__, explainer) for key, explainer in _FREE.items()),
+        *(
+            Method(f"{key}/published", f"{explainer.__name__} (published)", explainer, published=True)
+            for key, explainer in _FREE.items()
+            if explainer._published is not None
+        ),
+        Method("lmac-latents", "L-MAC (latents alone)", ax.LMAC, options={"evidence": False, "mixing": 0.0}),
+        Method("lmac", "L-MAC (evidence)", ax.LMAC),
+    )
+}
+"""Methods by key, in the order of the tables."""
+
+
+def choose_methods(asked: str | Sequence[str]) -> list[Method]:
+    """Methods by key, with the controls, in the order of the tables; ``"all"`` for every one.
+
+    Raises:
+        ConfigError: an unknown key, with the nearest ones.
+    """
+    keys = [asked] if isinstance(asked, str) else list(asked)
+    if keys == ["all"]:
+        return list(METHODS.values())
+    for key in keys:
+        if key not in METHODS:
+            raise ConfigError(f"method {key!r} is not known; the nearest are {nearest(key, METHODS)}")
+    return [method for key, method in METHODS.items() if key in keys or key in CONTROLS]

@@ -1,0 +1,129 @@
+"""The classifiers of a benchmark: trained or loaded, checked against the data."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from audioxai.benchmark.protocol import BenchmarkData
+from audioxai.benchmark.store import Store
+from audioxai.classifier import AudioClassifier
+from audioxai.data import ManifestDataset
+from audioxai.errors import ConfigError, nearest
+from audioxai.frontends import LogMel
+from audioxai.nn import CNN14, CompactCNN
+from audioxai.recipes import train_classifier
+from audioxai.store import load_classifier, save_classifier
+
+T = TypeVar("T")
+
+__all__ = ["NETWORKS", "check_labels", "halving", "predict", "trained_network", "training_loader"]
+
+#: Networks by name on the command line, with their peak learning rates.
+NETWORKS: dict[str, tuple[Callable[..., torch.nn.Module], float]] = {
+    "compact": (CompactCNN, 3e-3),
+    "cnn14": (CNN14, 5e-4),
+}
+
+
+def trained_network(
+    store: Store,
+    data: BenchmarkData,
+    name: str,
+    seed: int,
+    *,
+    epochs: int,
+    device: torch.device,
+    digest: str,
+    precision: str = "no",
+    say: Callable[[str], None] = print,
+) -> AudioClassifier:
+    """A network trained on the data, or the one that an earlier run has trained."""
+    rate = data.train.sample_rate
+    build, lr = NETWORKS[name]
+    inputs = {
+        "network": name, "seed": seed, "epochs": epochs, "lr": lr, "data": digest, "precision": precision,
+        "labels": list(data.train.labels),
+    }  # fmt: skip
+
+    def train(place: Path) -> dict[str, Any]:
+        say(f"training {name}, seed {seed}, on {len(data.train)} clips")
+
+        def attempt(batch: int) -> AudioClassifier:
+            torch.manual_seed(seed)
+            labels = data.train.labels
+            model = AudioClassifier(build(len(labels)), sample_rate=rate, frontend=LogMel(rate), labels=labels)
+            model.to(device)
+            if device.type == "cuda":
+                model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs know none
+            checkpoint = place.with_suffix(f".checkpoint-{batch}.safetensors")
+            train_classifier(
+                model, training_loader(data, device, batch), epochs=epochs, lr=lr, seed=seed, precision=precision,
+                checkpoint=checkpoint, progress=False,
+            )  # fmt: skip
+            save_classifier(model, place)
+            checkpoint.unlink(missing_ok=True)
+            return model
+
+        halving(attempt, 16, say)
+        return {}
+
+    place, _ = store.make("networks", f"train {name}, seed {seed}", inputs, train)
+    return load_classifier(place).to(device)
+
+
+def training_loader(data: BenchmarkData, device: torch.device, batch: int = 16) -> DataLoader[Any]:
+    """Shuffled batches of (waveform, class), all of it on the device: no batch waits for a disk."""
+    clips, classes = data.train.tensors()
+    last = len(clips) > batch  # a small last batch makes noisy statistics, but the only one is kept
+    return DataLoader(TensorDataset(clips.to(device), classes.to(device)), batch, shuffle=True, drop_last=last)
+
+
+def halving(attempt: Callable[[int], T], batch: int, say: Callable[[str], None]) -> T:
+    """Call ``attempt(batch)``, with half the batch for as long as the device runs out of memory; said once."""
+    told = False
+    while True:
+        try:
+            return attempt(batch)
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
+            if not told:
+                say("out of memory on the device: batches are halved")
+                told = True
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@torch.no_grad()
+def predict(classifier: AudioClassifier, test: ManifestDataset, batch: int = 16) -> list[int]:
+    """The predicted class of every item, numbered as ``test.labels``."""
+    numbers = check_labels(classifier, test.labels)
+    clips, _ = test.tensors()
+    with classifier.frozen():
+        found = [classifier(part.to(classifier.device)).argmax(1).cpu() for part in torch.split(clips, batch)]
+    place = {number: i for i, number in enumerate(numbers)}
+    return [place.get(k, -1) for k in torch.cat(found).tolist()]
+
+
+def check_labels(classifier: AudioClassifier, labels: tuple[str, ...]) -> list[int]:
+    """The classifier's number of each of the data's labels.
+
+    Raises:
+        ConfigError: a class that the classifier does not know.
+    """
+    if classifier.labels is None:
+        raise ConfigError("the classifier needs labels=[...], so that its classes can be matched to those of the data")
+    for label in labels:
+        if label not in classifier.labels:
+            raise ConfigError(
+                f"the data has a class {label!r}, the classifier has not; nearest: {nearest(label, classifier.labels)}"
+            )
+    return [classifier.labels.index(label) for label in labels]

@@ -1,0 +1,176 @@
+"""From per-clip scores to the tables of a benchmark."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from audioxai.benchmark.published import PublishedTable, published_tables
+from audioxai.metrics import GROUND_TRUTH, METRICS, Results
+
+__all__ = ["Table", "average_runs", "leads"]
+
+#: Metrics on which L-MAC is published to lead.
+LEADING = ("AI", "AD", "AG", "Fid-In")
+_PUBLISHED = {"id": "in-domain", "mixtures": "mixtures", "speech": "speech", "white-noise": "white-noise"}
+_REFERENCE = ("AD published", "SPS published")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every method on one test set in one space.
+
+    Args:
+        data: name of the data set.
+        condition: name of the contamination.
+        space: of the masks.
+        network: name of the explained network.
+        results: per-clip scores of every method, the mean over its fits.
+        spread: method to metric to its lowest and highest mean over fits, for methods with several.
+        accuracy: share of clips that the network names rightly, and the judge, if there is one.
+        notes: what a reader must know.
+    """
+
+    data: str
+    condition: str
+    space: str
+    network: str
+    results: Results
+    spread: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def title(self) -> str:
+        return f"{self.data}, {self.condition}, {self.space} masks, {self.network}"
+
+    @property
+    def clips(self) -> int:
+        """Clips in the test set."""
+        return max(map(self.results.clips, self.results.scores), default=0)
+
+    def _only(self, metrics: Sequence[str]) -> Results:
+        scores = {
+            name: {key: value for key, value in found.items() if key in metrics}
+            for name, found in self.results.scores.items()
+        }
+        return Results(scores, self.results.failures, self.results.seconds, self.results.passes, self.results.runs)
+
+    @property
+    def _main(self) -> list[str]:
+        known = dict.fromkeys(key for found in self.results.scores.values() for key in found)
+        return [key for key in known if key not in (*GROUND_TRUTH, *_REFERENCE)]
+
+    def to_markdown(self) -> str:
+        """Corrected and published-style metrics, known parts, intervals, who leads, and the published table."""
+        accuracy = ", ".join(f"{who} {100 * value:.1f} %" for who, value in self.accuracy.items())
+        fits = {runs for runs in self.results.runs.values() if runs > 1}
+        parts = [f"## {self.title}", f"{self.clips} clips. Accuracy: {accuracy}.", *self.notes]
+        if fits:
+            parts.append(f"Learned methods: mean of {max(fits)} fits.")
+        parts.append(self._only(self._main).to_markdown(costs=True))
+        extra = [key for key in (*_REFERENCE, *GROUND_TRUTH) if self._has(key)]
+        if extra:
+            known = "the clip's own part as the truth, where the network names it rightly"
+            parts += [f"By the published conventions{f', and with {known}' if GROUND_TRUTH[0] in extra else ''}:"]
+            parts.append(self._only(extra).to_markdown().split("\n\n")[0])
+        parts += ["95 % bootstrap intervals over clips:", self._intervals(), *leads(self)]
+        for table in self.published():
+            parts += [f"Published, {table.title}:", table.to_markdown()]
+        return "\n\n".join(parts)
+
+    def _has(self, metric: str) -> bool:
+        return any(metric in found and not found[metric].isnan().all() for found in self.results.scores.values())
+
+    def _intervals(self) -> str:
+        lines = ["| | " + " | ".join(LEADING) + " |", "|---|" + "---:|" * len(LEADING)]
+        for name in self.results.scores:
+            cells = []
+            for metric in LEADING:
+                low, high = self.results.interval(name, metric)
+                digits = METRICS[metric].digits
+                cell = f"{low:.{digits}f} to {high:.{digits}f}"
+                if metric in self.spread.get(name, {}):
+                    least, most = self.spread[name][metric]
+                    cell += f" (fits {least:.{digits}f} to {most:.{digits}f})"
+                cells.append(cell)
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def published(self) -> list[PublishedTable]:
+        """Published tables of the same condition and space."""
+        condition = _PUBLISHED.get(self.condition)
+        if condition is None or not self.data.startswith("esc"):
+            return []
+        found = [table for table in published_tables() if table.id.startswith(f"lmac-{condition}-{self.space}")]
+        return [table.rescaled() if condition == "in-domain" else table for table in found]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON types."""
+        return {
+            "data": self.data,
+            "condition": self.condition,
+            "space": self.space,
+            "network": self.network,
+            "accuracy": dict(self.accuracy),
+            "notes": list(self.notes),
+            "spread": {name: {m: list(pair) for m, pair in found.items()} for name, found in self.spread.items()},
+            **json.loads(self.results.to_json()),
+        }
+
+
+def average_runs(name: str, runs: Sequence[Results]) -> tuple[Results, dict[str, tuple[float, float]]]:
+    """One method's fits as one row: the mean per clip, since the same clips thrice are not three times as many.
+
+    Returns:
+        Results of one row, and metric to lowest and highest mean over the fits, empty for one fit.
+    """
+    rows = [next(iter(run.scores.values())) for run in runs]
+    scores = {key: torch.stack([row[key].double() for row in rows]).nanmean(0) for key in rows[0]}
+    failures = {clip: why for run in runs for found in run.failures.values() for clip, why in found.items()}
+    seconds = sum(sum(run.seconds.values()) for run in runs) / len(runs)
+    passes = round(sum(sum(run.passes.values()) for run in runs) / len(runs))
+    spread: dict[str, tuple[float, float]] = {}
+    if len(runs) > 1:
+        for key in rows[0]:
+            means = [float(row[key].double().nanmean()) for row in rows]
+            spread[key] = min(means), max(means)
+    return Results({name: scores}, {name: failures}, {name: seconds}, {name: passes}, {name: len(runs)}), spread
+
+
+def leads(table: Table, ours: str = "L-MAC (evidence)") -> list[str]:
+    """Whether our method leads on AI, AD, AG and Fid-In, by intervals that do not overlap with the second's."""
+    results = table.results
+    if ours not in results.scores:
+        return []
+    lines = []
+    for metric in LEADING:
+        direction = METRICS[metric].direction
+        # A mask of ones has AD 0 and Fid-In 1 by definition, so it is no rival.
+        others = {
+            name: results.mean(name, metric)
+            for name in results.scores
+            if name not in (ours, "AllOnes") and not math.isnan(results.mean(name, metric))
+        }
+        if not others:
+            continue
+        second = max(others, key=lambda name: direction * others[name])
+        mine, (low, high) = results.mean(ours, metric), results.interval(ours, metric)
+        least, most = results.interval(second, metric)
+        apart = low > most if direction > 0 else high < least
+        difference, lower, upper = results.difference(ours, second, metric)
+        if direction * (mine - others[second]) <= 0:
+            verdict = f"does not lead: {second} has {others[second]:.{METRICS[metric].digits}f}"
+        else:
+            verdict = f"leads before {second}, intervals {'apart' if apart else 'overlap'}"
+        digits = METRICS[metric].digits
+        lines.append(
+            f"- {metric}: {ours} ({mine:.{digits}f}) {verdict}; clip by clip the difference is {difference:.{digits}f} "
+            f"({lower:.{digits}f} to {upper:.{digits}f})."
+        )
+    return ["Does L-MAC lead, among all but the mask of ones?\n\n" + "\n".join(lines)] if lines else []

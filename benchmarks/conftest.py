@@ -1,4 +1,4 @@
-"""Ratios are collected here and printed together at the end."""
+"""Options of the benchmarks; ratios are collected here and printed together at the end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ _ROWS: list[tuple[str, float, str]] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--data", help="folder of ESC-50 or its ten-class subset, for test_tables.py")
+    parser.addoption("--speech", help="folder of speech recordings; default a folder speech beside the data")
+    parser.addoption("--out", default="runs/tables", help="where the tables go; a second run there goes on")
+    parser.addoption("--network", default="compact", help="compact or cnn14")
+    parser.addoption("--seeds", type=int, default=1, help="fits of each learned method")
+    parser.addoption("--clips", type=int, help="explain only so many of each test set")
     parser.addoption("--full", action="store_true", help="CNN14 at full width and 16 five-second clips, as in the docs")
 
 

@@ -335,5 +335,11 @@ def test_memory(benchmark: Callable[..., object], report: Report) -> None:
 
     few = benchmark.pedantic(peak, args=(50,), rounds=1)  # type: ignore[attr-defined]
     many = peak(500)
-    report.append((f"memory of explain and evaluate over 500 clips / over 50 ({many:.0f} / {few:.0f} MiB)", many / few, "1 (flat)"))
+    report.append(
+        (
+            f"memory of explain and evaluate over 500 clips / over 50 ({many:.0f} / {few:.0f} MiB)",
+            many / few,
+            "1 (flat)",
+        )
+    )
     assert many < 1.1 * few

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -68,7 +70,7 @@ def benchmark(
         classifier_epochs=classifier_epochs, clips=clips, per_clip=per_clip, seconds=seconds, budget=budget,
         precision=precision, device=device, skip_bad=skip_bad,
     )  # fmt: skip
-    report = run(settings, tell)
+    report = run(settings, tell, command=" ".join(["audioxai", *map(shlex.quote, sys.argv[1:])]))
     if report is None:  # another process of the same run writes
         return
     written = write_report(report)

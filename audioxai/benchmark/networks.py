@@ -41,6 +41,7 @@ def trained_network(
     device: torch.device,
     digest: str,
     precision: str = "no",
+    batch: int = 16,
     say: Callable[[str], None] = print,
 ) -> AudioClassifier:
     """A network trained on the data, or the one that an earlier run has trained."""
@@ -70,7 +71,7 @@ def trained_network(
             checkpoint.unlink(missing_ok=True)
             return model
 
-        halving(attempt, 16, say)
+        halving(attempt, batch, say)
         return {}
 
     place, _ = store.make("networks", f"train {name}, seed {seed}", inputs, train)

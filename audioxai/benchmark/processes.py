@@ -18,11 +18,16 @@ class Processes:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import PartialState
 
-            self._state = PartialState()
+            self._state = PartialState(cpu=not torch.cuda.is_available())
 
     @property
     def first(self) -> bool:
         return self._state is None or bool(self._state.is_main_process)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return 1 if self._state is None else int(self._state.num_processes)
 
     def mine(self, number: int) -> bool:
         """Whether this process does job ``number``."""

@@ -43,10 +43,12 @@ def write_report(report: Report) -> list[Path]:
         OutputError: a file could not be written.
     """
     folder = report.folder
-    facts = "\n".join(f"- {key}: {value}" for key, value in report.facts.items())
+    made = {key: value for key, value in report.facts.items() if value is not None and key != "command"}
+    facts = "\n".join(f"- {key}: {value}" for key, value in made.items())
+    command = f"    {report.facts['command']}\n\n" if report.facts.get("command") else ""
     body = "\n\n".join(table.to_markdown() for table in report.tables)
     files = {
-        "tables.md": f"{body}\n\n## How it was made\n\n{facts}\n",
+        "tables.md": f"# Benchmark: {report.tables[0].data}\n\n{command}{body}\n\n## How it was made\n\n{facts}\n",
         "tables.tex": "\n\n".join(f"% {t.title}\n{t.results.to_latex()}" for t in report.tables) + "\n",
         "tables.csv": _csv(report.tables),
         "tables.json": json.dumps({"tables": [t.to_json() for t in report.tables], "facts": report.facts}, indent=1),

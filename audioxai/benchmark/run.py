@@ -39,12 +39,17 @@ _BATCH = 16
 _FEWEST = 10  # clips that a budget may leave
 
 
-def run(settings: Settings, say: Callable[[str], None] = print) -> Report | None:
+def run(settings: Settings, say: Callable[[str], None] = print, *, command: str | None = None) -> Report | None:
     """Train or load the networks, fit the learned explainers, evaluate everything, write the tables.
 
     Every stage is kept in ``settings.out`` under a key of all that it depends on: a run that was killed at any point
     goes on, and a changed setting redoes only what hangs on it. Under ``accelerate launch`` fits run on all devices and
     the evaluations are shared out among the processes; all but the first return ``None``.
+
+    Args:
+        settings: what to do.
+        say: called with a line for each stage that is made.
+        command: what a reader types to make it again, for the tables.
 
     Raises:
         ConfigError: an unknown name, or settings out of range.
@@ -55,10 +60,10 @@ def run(settings: Settings, say: Callable[[str], None] = print) -> Report | None
     store = Store(settings.out)
     if not group.first:
         group.wait()
-        return _Run(settings, store, group, lambda _line: None).work()
+        return _Run(settings, store, group, lambda _line: None).work(command)
     with store.locked():
         group.wait()
-        return _Run(settings, store, group, say).work()
+        return _Run(settings, store, group, say).work(command)
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,9 @@ class _Run:
         self.start = time.perf_counter()
         self.device = group.device(settings.device)
         self.clock = NetworkClock()
+        self.batch = max(1, _BATCH // group.count)  # of one process, so that all together learn as one would
 
-    def work(self) -> Report | None:
+    def work(self, command: str | None) -> Report | None:
         s = self.settings
         data = self._data()
         self.say(f"{s.data}: {len(data.train)} clips to train on, {len(data.test)} to explain; on {self.device}")
@@ -114,7 +120,7 @@ class _Run:
             for one in sets
             for space in s.spaces
         ]
-        return Report(tables, self._facts(data), self._samples(sets, fits), s.out)
+        return Report(tables, self._facts(data, command), self._samples(sets, fits), s.out)
 
     # Stages -------------------------------------------------------------------------------------------------------
 
@@ -134,7 +140,7 @@ class _Run:
         first, judge = (
             trained_network(
                 self.store, data, s.network, seed, epochs=s.classifier_epochs, device=self.device, digest=digest,
-                precision=s.precision, say=self.say,
+                precision=s.precision, batch=self.batch, say=self.say,
             )
             for seed in (0, 1)
         )  # fmt: skip
@@ -177,7 +183,7 @@ class _Run:
                             checkpoint.unlink(missing_ok=True)
 
                         with network_clock(self.classifier, self.clock):
-                            halving(attempt, _BATCH, self.say)
+                            halving(attempt, self.batch, self.say)
                         return {}
 
                     place, _ = self.store.make("fits", what, inputs, fit)
@@ -337,7 +343,7 @@ class _Run:
             found.append(chosen.explain(waveform, names=[name]))
         return found
 
-    def _facts(self, data: BenchmarkData) -> dict[str, Any]:
+    def _facts(self, data: BenchmarkData, command: str | None) -> dict[str, Any]:
         kinds: dict[str, float] = {}
         for kind, _, seconds, _ in self.store.log.values():
             kinds[kind] = kinds.get(kind, 0.0) + seconds
@@ -346,6 +352,7 @@ class _Run:
         )
         gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
         return {
+            "command": command,
             "audioxai": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),

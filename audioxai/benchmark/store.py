@@ -43,6 +43,7 @@ class Store:
         """
         from filelock import FileLock, Timeout
 
+        made = not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock", timeout=0)
@@ -59,6 +60,9 @@ class Store:
             yield
         finally:
             lock.release()
+            if made and [path.name for path in self.folder.iterdir()] == [".lock"]:  # nothing came of it
+                (self.folder / ".lock").unlink()
+                self.folder.rmdir()
 
     def place(self, kind: str, inputs: Mapping[str, Any]) -> Path:
         """Where a result of these inputs is, or will be."""

@@ -248,7 +248,8 @@ def _digits(name: str, value: float) -> str:
     if math.isnan(value):
         return "–"
     known = METRICS.get(name.removeprefix("judge "))
-    return f"{value:.{2 if known is None else known.digits}f}"
+    digits = 2 if known is None else known.digits
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no negative zero
 
 
 def _latex(text: str) -> str:

@@ -1,0 +1,304 @@
+"""The benchmark, end to end on small data sets in the layouts of the real ones."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from benchmark import trees
+
+import audioxai as ax
+from audioxai.benchmark.networks import halving
+from audioxai.benchmark.report import write_report
+from audioxai.benchmark.run import run
+from audioxai.benchmark.settings import Settings
+from audioxai.benchmark.store import Store
+from audioxai.errors import AudioFileError, ConfigError, OutputError
+from audioxai.metrics import GROUND_TRUTH, STANDARD
+from audioxai.nn import CompactCNN
+
+SMALL = {"seconds": 1.0, "epochs": 1, "classifier_epochs": 2, "methods": ("gradcam", "lmac")}
+
+
+def quiet(_line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def esc(tmp_path_factory):
+    return trees.esc50(tmp_path_factory.mktemp("data") / "esc")
+
+
+@pytest.fixture(scope="module")
+def full(esc, tmp_path_factory):
+    """A run over everything, and its folder."""
+    out = tmp_path_factory.mktemp("out")
+    settings = Settings(
+        "esc50", esc, out, conditions=("id", "mixtures", "speech", "white-noise", "noise"), spaces=("stft", "mel"),
+        speech=trees.speech(out / "said"), noise=trees.speech(out / "heard"), seeds=2, **SMALL,
+    )  # fmt: skip
+    report = run(settings, quiet, command="audioxai benchmark esc50 --root ESC")
+    return settings, report, write_report(report)
+
+
+def test_every_condition_and_space_has_its_table(full):
+    _, report, written = full
+    assert [(t.condition, t.space) for t in report.tables] == [
+        (c, s) for c in ("id", "mixtures", "speech", "white-noise", "noise") for s in ("stft", "mel")
+    ]
+    for table in report.tables:
+        assert list(table.results.scores) == ["AllOnes", "RandomMask", "EnergyMask", "GradCAM", "L-MAC (evidence)"]
+        assert table.clips == 6
+        assert set(table.accuracy) == {"network", "judge"}
+        scores = table.results.scores["L-MAC (evidence)"]
+        assert {*STANDARD, "AD published", "SPS published", "judge AD", "judge Fid-In"} <= set(scores)
+        assert set(GROUND_TRUTH) <= set(scores) or table.condition == "id"
+        assert table.results.runs["L-MAC (evidence)"] == 2
+        assert table.results.mean("AllOnes", "AD") == 0
+        low, high = table.spread["L-MAC (evidence)"]["MM"]
+        assert low <= table.results.mean("L-MAC (evidence)", "MM") <= high
+    names = {path.name for path in written}
+    assert {"tables.md", "tables.tex", "tables.csv", "tables.json", "index.html", "plot-speech-mel.png"} <= names
+    assert all(path.stat().st_size > 500 for path in written)
+
+
+def test_what_a_reader_finds(full):
+    settings, report, _ = full
+    text = (settings.out / "tables.md").read_text()
+    assert text.startswith("# Benchmark: esc50\n\n    audioxai benchmark esc50 --root ESC\n\n## esc50, id, stft masks")
+    assert "6 clips. Accuracy: network " in text
+    assert "Learned methods: mean of 2 fits." in text
+    assert "| 60.63 | 4.82 | 35.85 |" in text  # the published row of L-MAC on mixtures, STFT
+    assert "Does L-MAC lead" in text
+    assert f"torch: {torch.__version__}" in text
+    rows = list(csv.DictReader((settings.out / "tables.csv").open()))
+    assert {row["condition"] for row in rows} == {"id", "mixtures", "speech", "white-noise", "noise"}
+    found = json.loads((settings.out / "tables.json").read_text())
+    drop = found["tables"][0]["explainers"]["GradCAM"]["metrics"]["AD"]
+    assert drop["mean"] == pytest.approx(report.tables[0].results.mean("GradCAM", "AD"))
+    page = (settings.out / "index.html").read_text()
+    assert page.count("<audio") == 3 * 5
+    assert "esc50, white-noise, mel masks, compact" in page
+    assert 0 < report.facts["share of this run's fits and evaluations inside the classifier, at least"] < 1
+
+
+def test_a_second_run_does_nothing_and_a_change_only_what_hangs_on_it(full):
+    settings, report, _ = full
+    before = {
+        path: path.stat().st_mtime_ns
+        for kind in ("networks", "fits", "scores")
+        for path in (settings.out / kind).rglob("*")
+        if path.is_file()
+    }
+    lines = []
+    again = run(settings, lines.append)
+    assert len(lines) == 1  # what the data are
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+    for old, new in zip(report.tables, again.tables, strict=True):
+        assert old.results.to_csv() == new.results.to_csv()
+    lines.clear()
+    run(
+        Settings(**{**vars(settings), "epochs": 2, "conditions": ("id",), "seeds": 1, "spaces": ("stft",)}),
+        lines.append,
+    )
+    made = [line for line in lines if not line.startswith("esc50:")]
+    assert made == ["fit L-MAC (evidence), stft, seed 0", "id, stft, L-MAC (evidence), seed 0"]
+
+
+def test_manifests_are_kept_and_can_be_frozen(full, esc, tmp_path):
+    settings, report, _ = full
+    frozen = settings.out / "manifests"
+    assert sorted(path.stem for path in frozen.iterdir()) == ["id", "mixtures", "noise", "speech", "white-noise"]
+    where = {**vars(settings), "conditions": ("mixtures",), "spaces": ("stft",), "methods": ("gradcam",)}
+    again = run(Settings(**{**where, "manifests": frozen}), quiet)
+    assert again.tables[0].results.mean("GradCAM", "AD") == report.tables[2].results.mean("GradCAM", "AD")
+    other = trees.esc50(tmp_path / "esc")
+    clip = next((other / "audio").glob("5-*"))
+    ax.save(clip, 0.1 * torch.ones(16000), 16000)
+    with pytest.raises(AudioFileError, match=f"{clip.name}.*differs"):
+        run(Settings(**{**where, "manifests": frozen, "root": other, "out": tmp_path / "out"}), quiet)
+
+
+def test_urbansound(tmp_path):
+    settings = Settings(
+        "us8k", trees.us8k(tmp_path / "us8k"), tmp_path / "out", conditions=("id", "mixtures"),
+        **{**SMALL, "methods": ("gradcam",)},
+    )  # fmt: skip
+    report = run(settings, quiet)
+    assert [table.clips for table in report.tables] == [3, 3]
+    manifest = json.loads((tmp_path / "out" / "manifests" / "mixtures.json").read_text())
+    assert {item["clip"].split("/")[1] for item in manifest["items"]} == {"fold10"}
+    assert {item["noise"].split("/")[1] for item in manifest["items"]} == {"fold9"}
+    assert report.tables[0].published() == []
+
+
+def own():
+    torch.manual_seed(0)
+    labels = ("extra", *trees.CLASSES)
+    return ax.AudioClassifier(CompactCNN(4), sample_rate=16000, frontend=ax.LogMel(16000), labels=labels).eval()
+
+
+def test_a_folder_and_a_network_of_your_own(tmp_path):
+    root, labels = trees.folder(tmp_path / "clips")
+    settings = Settings(
+        "folder", root, tmp_path / "out", labels=labels, classifier=own(), conditions=("id", "mixtures"), **SMALL
+    )
+    report = run(settings, quiet)
+    assert [table.network for table in report.tables] == ["own classifier"] * 2
+    assert [table.clips for table in report.tables] == [3, 3]  # one of each class's four
+    assert "judge AD" not in report.tables[0].results.scores["GradCAM"]
+    stranger = ax.AudioClassifier(
+        CompactCNN(2), sample_rate=16000, frontend=ax.LogMel(16000), labels=["hiss", "sirens"]
+    )
+    with pytest.raises(ConfigError, match="class 'knocks', the classifier has not"):
+        run(Settings(**{**vars(settings), "classifier": stranger.eval()}), quiet)
+
+
+def test_a_budget_is_kept_by_fewer_clips_and_said(esc, tmp_path):
+    settings = Settings("esc50", esc, tmp_path, conditions=("id",), budget=1e-4, **SMALL)
+    report = run(settings, quiet)
+    table = report.tables[0]
+    assert list(table.results.scores) == ["AllOnes", "RandomMask", "EnergyMask"]
+    assert "Left out for the budget of 0.0001 minutes: GradCAM, L-MAC (evidence)." in table.to_markdown()
+    again = run(settings, quiet)  # decided once
+    assert again.tables[0].results.to_csv() == table.results.to_csv()
+    roomy = run(Settings("esc50", esc, tmp_path, conditions=("id",), budget=100, **SMALL), quiet)
+    assert roomy.tables[0].clips == 6
+    assert roomy.tables[0].notes == []
+
+
+def test_fewer_clips_are_spread_over_the_classes(esc, tmp_path):
+    settings = Settings("esc50", esc, tmp_path, conditions=("id",), clips=3, **{**SMALL, "methods": ("gradcam",)})
+    run(settings, quiet)
+    record = next(json.loads(p.read_text()) for p in (tmp_path / "scores").glob("*.json") if "scores" not in p.stem)
+    assert len(record["inputs"]["set"]["items"]) == 3
+    manifest = json.loads((tmp_path / "manifests" / "id.json").read_text())
+    assert len({manifest["items"][i]["label"] for i in record["inputs"]["set"]["items"]}) == 3
+
+
+def test_two_runs_into_one_folder(esc, tmp_path):
+    with Store(tmp_path).locked():
+        with pytest.raises(OutputError, match="another run is writing"):
+            run(Settings("esc50", esc, tmp_path, **SMALL), quiet)
+
+
+def test_names_that_are_not_known(esc, tmp_path):
+    for options, match in (
+        ({"data": "esc5"}, "data set 'esc5' is not known; the nearest are 'esc50'"),
+        ({"conditions": ("white_noise",)}, "condition 'white_noise'.*'white-noise'"),
+        ({"methods": ("gradcan",)}, "method 'gradcan'.*'gradcam'"),
+        ({"spaces": ("fft",)}, "space 'fft'.*'stft'"),
+        ({"network": "cnn15"}, "network 'cnn15'.*'cnn14'"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"budget": -1.0}, "budget=-1.0"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            Settings(**{"data": "esc50", "root": esc, "out": tmp_path, **options})
+
+
+def test_data_that_are_not_there(esc, tmp_path):
+    with pytest.raises(AudioFileError, match=r"holds no ESC-50: expected meta/esc50.csv"):
+        run(Settings("esc50", tmp_path / "none", tmp_path / "out"), quiet)
+    with pytest.raises(AudioFileError, match="pass --speech FOLDER"):
+        run(Settings("esc50", esc, tmp_path / "out", conditions=("speech",), **SMALL), quiet)
+    broken = trees.esc50(tmp_path / "broken")
+    clip = next((broken / "audio").glob("5-*"))
+    clip.write_bytes(b"no sound")
+    settings = Settings("esc50", broken, tmp_path / "out", conditions=("id",), **{**SMALL, "methods": ("gradcam",)})
+    with pytest.raises(AudioFileError, match=f"1 of 6 clip.*{clip.name}.*skip_bad=True"):
+        run(settings, quiet)
+    lines = []
+    report = run(Settings(**{**vars(settings), "skip_bad": True}), lines.append)
+    assert report.tables[0].clips == 5
+    assert any(line.startswith("left out") and clip.name in line for line in lines)
+
+
+def test_out_of_memory_halves_the_batch_and_is_said_once():
+    tried, lines = [], []
+
+    def attempt(batch):
+        tried.append(batch)
+        if batch > 4:
+            raise torch.OutOfMemoryError("full")
+        return batch
+
+    assert halving(attempt, 16, lines.append) == 4
+    assert tried == [16, 8, 4]
+    assert len(lines) == 1
+    with pytest.raises(torch.OutOfMemoryError):
+        halving(lambda _: attempt(100), 2, quiet)
+
+
+def command(esc, out, *more):
+    options = [
+        "--root", esc, "--out", out, "--conditions", "id,mixtures", "--methods", "gradcam,lmac", "--seconds", "1",
+        "--epochs", "2", "--classifier-epochs", "2", *more,
+    ]  # fmt: skip
+    return ["benchmark", "esc50", *map(str, options)]
+
+
+def start(arguments, *launcher):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run_it = [sys.executable, *(launcher or ("-m", "audioxai")), *arguments]
+    return subprocess.Popen(run_it, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+def killed_and_resumed(esc, tmp_path, moments):
+    """Tables of a run that is left alone, and of one that is killed at each moment and started again."""
+    began = time.monotonic()
+    finish(start(command(esc, tmp_path / "whole")))
+    length = time.monotonic() - began
+    for moment in moments:
+        process = start(command(esc, tmp_path / "killed"))
+        time.sleep(moment * length)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finish(start(command(esc, tmp_path / "killed")))
+    return [(tmp_path / name / "tables.csv").read_text() for name in ("whole", "killed")]
+
+
+def test_killed_and_resumed_gives_the_same_tables(esc, tmp_path):
+    whole, killed = killed_and_resumed(esc, tmp_path, (0.45, 0.6))
+    assert whole == killed
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(esc, tmp_path):
+    moments = (0.25 + 0.7 * torch.rand(10, generator=torch.Generator().manual_seed(0))).tolist()
+    whole, killed = killed_and_resumed(esc, tmp_path, moments)
+    assert whole == killed
+
+
+def test_two_processes_share_the_work(esc, tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29631", "-m", "audioxai")
+    out = finish(start(command(esc, tmp_path / "two"), *launcher))
+    assert "esc50, mixtures, stft masks, compact" in out
+    finish(start(command(esc, tmp_path / "one", "--methods", "gradcam"), "-m", "audioxai"))
+    found = json.loads((tmp_path / "two" / "tables.json").read_text())["tables"]
+    assert [list(t["explainers"]) for t in found] == [
+        ["AllOnes", "RandomMask", "EnergyMask", "GradCAM", "L-MAC (evidence)"]
+    ] * 2
+
+
+def test_the_command_prints_tables_and_where_to_listen(esc, tmp_path):
+    out = finish(start(command(esc, tmp_path / "out", "--methods", "gradcam", "--clips", "3")))
+    assert "| GradCAM |" in out
+    assert f"listen: {tmp_path / 'out' / 'index.html'}" in out
+    assert "--clips 3" in (Path(tmp_path) / "out" / "tables.md").read_text()
+    failed = start(["benchmark", "esc50", "--root", str(tmp_path / "none"), "--out", str(tmp_path / "nothing")])
+    _, err = failed.communicate()
+    assert not (tmp_path / "nothing").exists()
+    assert failed.returncode == 1
+    assert err.startswith("error: ") and "holds no ESC-50" in err

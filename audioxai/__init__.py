@@ -43,6 +43,7 @@ from audioxai.explainers import (
 from audioxai.explanation import Explanation, Scores
 from audioxai.frontends import LogMel, LogSTFT
 from audioxai.metrics import evaluate
+from audioxai.pretrained import load_pretrained
 from audioxai.spaces import MelSpace, STFTSpace, WaveformSpace
 from audioxai.version import __version__
 
@@ -88,5 +89,6 @@ __all__ = [
     "__version__",
     "evaluate",
     "load",
+    "load_pretrained",
     "save",
 ]

@@ -1,4 +1,4 @@
-"""The command line: demo, fit, explain, doctor.
+"""The command line: demo, fit, explain, benchmark, doctor.
 
 Results go to stdout; errors, each one line that starts with ``error:``, and progress go to stderr. Exit codes: 0 all
 done, 1 something failed, 2 wrong usage, 130 interrupted. ``AUDIOXAI_DEBUG=1`` shows the traceback of an error.
@@ -19,6 +19,7 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
+from audioxai.benchmark.command import benchmark
 from audioxai.errors import AudioXAIError, ConfigError, TargetError
 from audioxai.jobs import (
     METHODS,
@@ -32,10 +33,12 @@ from audioxai.jobs import (
     read_target,
     saved_classifier,
     say,
+    say_shipped,
     tell,
     train_or_load,
 )
 from audioxai.outputs import FitRun, output_folder
+from audioxai.pretrained import pretrained_folder
 from audioxai.version import __version__
 
 __all__ = ["app", "main"]
@@ -226,7 +229,10 @@ def explain(
     clips: Annotated[list[Path], typer.Argument(metavar="CLIP", help="Audio files, or folders of them.")],
     model: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FOLDER", help="What 'fit' or 'demo' wrote."),
+        typer.Option(
+            metavar="FOLDER",
+            help="What 'fit' or 'demo' wrote; default, without --classifier, the shipped network of ten sounds.",
+        ),
     ] = None,
     out: Out = Path("explained"),
     classifier: Own = None,
@@ -234,7 +240,7 @@ def explain(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="LABEL", help="Label or class number to explain; default the predicted class."),
     ] = None,
-    method: Annotated[Method, typer.Option(help="How to explain; lmac is what was fitted.")] = _FITTED,
+    method: Annotated[Method, typer.Option(help="How to explain; lmac is what was fitted, or is shipped.")] = _FITTED,
     space: Annotated[
         Optional[SpaceName],  # noqa: UP045
         typer.Option(help="Where the mask lives; default stft, for lmac as fitted."),
@@ -245,13 +251,22 @@ def explain(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Explain clips: mask, sounds, picture and scores for each, and a page to listen to."""
-    if model is None and (classifier is None or method == "lmac"):
-        raise ConfigError("--model FOLDER is missing: what 'audioxai fit' or 'audioxai demo' wrote")
+    """Explain clips: mask, sounds, picture and scores for each, and a page to listen to.
+
+    Without --model and --classifier, it explains the small network that the package ships, which knows ten sounds.
+    """
+    if classifier is not None and model is None and method == "lmac":
+        raise ConfigError(
+            f"--model FOLDER is missing: what 'audioxai fit DATA --classifier {classifier} --out FOLDER' wrote. "
+            "A network without a fitted L-MAC takes another --method, such as gradcam"
+        )
+    shipped = classifier is None and model is None
     with output_folder(out, overwrite=overwrite):
         files, failed = find_inputs(clips, out)
         for line in failed:
             tell(f"error: {line}")
+        if shipped:
+            model = pretrained_folder()
         if classifier is None:
             assert model is not None
             network = saved_classifier(model)
@@ -259,11 +274,16 @@ def explain(
             network = own_classifier(classifier)
         explainer = make_explainer(method.value, network, model, space and space.value, scale and scale.value)
         wanted = read_target(target, network)
+        if shipped:
+            say_shipped(network)
         lost, pages = explain_all(files, explainer, wanted, out)
     total = len(files) + len(failed)
     say(f"explained {len(files) - lost} of {total} clip(s)" + (f"; listen: {', '.join(pages)}" if pages else ""))
     if failed or lost:
         raise typer.Exit(1)
+
+
+app.command()(benchmark)
 
 
 @app.command()

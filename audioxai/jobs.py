@@ -14,6 +14,7 @@ import typer
 
 from audioxai.errors import AudioFileError, AudioXAIError, ConfigError, OutputError
 from audioxai.outputs import FitRun, distinct_names, save_clip
+from audioxai.pretrained import DEFAULT
 
 if TYPE_CHECKING:
     from audioxai.classifier import AudioClassifier
@@ -31,6 +32,7 @@ __all__ = [
     "own_classifier",
     "read_target",
     "say",
+    "say_shipped",
     "saved_classifier",
     "tell",
     "train_or_load",
@@ -97,6 +99,11 @@ def saved_classifier(folder: Path) -> AudioClassifier:
     if (folder / "explainer.json").is_file() and not (folder / "classifier.json").is_file():
         raise ConfigError(f"--model {str(folder)!r} was fitted to a network of your own; pass its --classifier too")
     return load_classifier(folder)
+
+
+def say_shipped(classifier: AudioClassifier) -> None:
+    """One line on the shipped network: it answers with one of its labels whatever it hears."""
+    say(f"model: {DEFAULT}, shipped with audioxai; it knows only {', '.join(classifier.labels or ())}")
 
 
 def own_classifier(spec: str) -> AudioClassifier:

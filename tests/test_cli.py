@@ -328,7 +328,7 @@ def test_nobody_reads_stdout(clips, model, tmp_path, stdout) -> None:
         (["explain", "CLIP", "--model", "MODEL", "--method", "gradcm"], "'lmac', 'saliency'"),
         (["explain", "CLIP", "--model", "MODEL", "--space", "mel"], "fitted with --space stft"),
         (["explain", "CLIP", "--model", "MODEL", "--scale", "db"], "'--scale'"),
-        (["explain", "CLIP"], "--model FOLDER is missing"),
+        (["explain", "CLIP", "--classifier", "own_network:build"], "--model FOLDER is missing"),
         (["explain"], "Missing argument"),
         (["explain", "CLIP", "--bogus"], "--bogus"),
         (["explain", "CLIP", "--classifier", "own", "--method", "gradcam"], "must be MODULE:NAME"),

@@ -1,6 +1,7 @@
 """Tables, files and comparisons of results; impossible scores and clips that fail."""
 
 import csv
+import json
 import math
 
 import networks
@@ -175,3 +176,41 @@ def test_no_scores_make_no_table():
 def test_a_reason_stays_on_its_line():
     made = Results({"a": {"FF": torch.tensor([0.1, math.nan])}}, {"a": {1: "RuntimeError: one\ntwo"}})
     assert made.to_latex().splitlines()[-1] == "% a: 1 clip(s) could not be explained; clip 1: RuntimeError: one two"
+
+
+def test_json_has_everything_and_no_nan():
+    found = json.loads(results().to_json(), parse_constant=lambda name: pytest.fail(name))
+    one, other = found["explainers"]["a & b"], found["explainers"]["other"]
+    assert one["metrics"]["FF"]["mean"] == results().mean("a & b", "FF")
+    assert [one["metrics"]["FF"]["low"], one["metrics"]["FF"]["high"]] == list(results().interval("a & b", "FF"))
+    assert (one["clips"], one["failed"], one["seconds"], one["passes"]) == (50, 0, 1.5, 12)
+    assert other["metrics"]["AI"] == {"mean": None, "low": None, "high": None, "undefined": 50}
+    assert (other["failed"], other["seconds"]) == (1, None)
+    assert found["notes"] == results().notes()
+
+
+def test_costs_per_clip():
+    head, _, first, second = results().to_markdown(costs=True).splitlines()[:4]
+    assert head.endswith("| s/clip | passes/clip |")
+    assert first.endswith("| 0.030 | 0.2 |")
+    assert second.endswith("| nan | nan |")
+    assert str(results()) == results().to_markdown()
+    with pytest.raises(ConfigError, match="explainer 'b'; nearest"):
+        results().clips("b")
+
+
+def test_a_single_clip_has_no_interval_and_the_table_says_so():
+    one = Results({"cam": {"AD": torch.tensor([3.0])}})
+    assert all(math.isnan(bound) for bound in one.interval("cam", "AD"))
+    assert one.notes() == ["Fewer than two clips: no interval can be given."]
+
+
+def test_increases_are_counts_of_clips_and_runs():
+    half = {"a": {"AI": torch.tensor([50.0, 0.0])}}
+    with pytest.raises(ImpossibleScoresError, match="AI that no count of rises gives"):
+        Results(half).rows()
+    assert Results(half, runs={"a": 2}).rows()[0]["AI"] == "25.0"
+
+
+def test_no_negative_zero():
+    assert Results({"a": {"FF": torch.tensor([-1e-9, 0.0])}}).rows()[0]["FF"] == "0.00"

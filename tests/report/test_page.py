@@ -402,3 +402,15 @@ def test_players_of_a_long_page_load_when_near(browser: Any, tmp_path: Path) -> 
     assert not browser.execute_script(last)
     browser.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
     wait(lambda: browser.execute_script(last), "loading the last")
+
+
+def test_tables_and_pictures_below_the_clips() -> None:
+    rows = [{"": HOSTILE, "AD": "1.0"}, {"": "other", "AD": "2.0"}]
+    text = render([make()], tables=[(HOSTILE, rows)], pictures=[("a plot", b"png")])
+    page = Page(text)
+    assert "window.hacked=1</script>" not in text
+    assert any(row.split() == ["other", "2.0"] for row in page.rows)
+    assert HOSTILE in page.text["caption"]
+    assert data_of(page.all("img")[-1]["src"], "image/png") == b"png"
+    assert page.all("section") == [{"class": "scores"}]
+    assert not Page(rendered()).all("section")

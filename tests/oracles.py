@@ -278,3 +278,24 @@ def f_fidelity(predict, values: list[float], mask: list[float], sizes, alpha, be
                 left = [0.0 if i in gone else v for i, v in enumerate(values)]
                 falls[side].append(predict(values) - predict(left))
     return [sum(fall) / len(fall) for fall in falls]
+
+
+def infidelity(score, values: list[float], attribution: list[float], changes: list[list[float]]) -> float:
+    """Mean squared miss of what the attribution says that each change does to the score."""
+    misses = []
+    for change in changes:
+        said = sum(c * a for c, a in zip(change, attribution, strict=True))
+        done = score(values) - score([v - c for v, c in zip(values, change, strict=True)])
+        misses.append((said - done) ** 2)
+    return sum(misses) / len(misses)
+
+
+def max_sensitivity(explain, clip: list[float], noises: list[list[float]]) -> float:
+    """The farthest that the attribution moves, in its own length."""
+
+    def length(vector):
+        return math.sqrt(sum(v * v for v in vector))
+
+    plain = explain(clip)
+    moved = [explain([c + n for c, n in zip(clip, noise, strict=True)]) for noise in noises]
+    return max(length([a - b for a, b in zip(m, plain, strict=True)]) for m in moved) / length(plain)

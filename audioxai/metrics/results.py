@@ -123,6 +123,9 @@ class Results:
             empty = ", ".join(f"{name} of {count}" for name, count in counts.items() if count > 0)
             if empty:
                 notes.append(f"{explainer}: undefined {empty} clip(s), left out of the mean.")
+            constant = int((scores["SPS"] <= 1e-6).sum()) if "SPS" in scores else 0
+            if constant and not (scores.get("MM", scores["SPS"] * 0) >= 1).all():  # a mask of ones says so itself
+                notes.append(f"{explainer}: the mask of {constant} clip(s) is constant.")
             if failed:
                 clip, reason = next(iter(failed.items()))
                 notes.append(f"{explainer}: {len(failed)} clip(s) could not be explained; clip {clip}: {reason}")

@@ -5,14 +5,18 @@ import networks
 import oracles
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import audioxai as ax
 from audioxai.errors import ConfigError, InputError
 from audioxai.metrics import evaluate, f_fidelity, f_fidelity_metrics, robust_copy
 
 
-def test_by_the_book():
-    generator = torch.Generator().manual_seed(0)
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_by_the_book(draw):
+    generator = torch.Generator().manual_seed(draw)
     values, mask = torch.rand(2, 3, 4, 10, generator=generator, dtype=torch.float64)
     weights = torch.rand(4, 10, generator=generator, dtype=torch.float64)
     options = {"sizes": (0.1, 0.3), "alpha": 0.5, "beta": 0.2, "draws": 3}

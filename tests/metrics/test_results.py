@@ -212,5 +212,14 @@ def test_increases_are_counts_of_clips_and_runs():
     assert Results(half, runs={"a": 2}).rows()[0]["AI"] == "25.0"
 
 
+def test_constant_masks_are_counted():
+    sps, half = torch.tensor([0.0, 0.3, math.nan]), torch.tensor([0.5, 0.2, 0.0])
+    notes = Results({"cam": {"SPS": sps, "MM": half}, "ones": {"SPS": torch.zeros(3), "MM": torch.ones(3)}}).notes()
+    assert notes == [
+        "cam: undefined SPS of 1 clip(s), left out of the mean.",
+        "cam: the mask of 1 clip(s) is constant.",
+    ]
+
+
 def test_no_negative_zero():
     assert Results({"a": {"FF": torch.tensor([-1e-9, 0.0])}}).rows()[0]["FF"] == "0.00"

@@ -85,8 +85,17 @@ class Space(ABC):
         """(Masked) values to a waveform (B, T), differentiably."""
 
     def magnitude(self, analysis: Analysis) -> Tensor:
-        """What a mask multiplies, on a linear scale and without sign: (B, F, N), (B, M, N) or (B, T)."""
-        return self._from_scale(analysis.values).abs()
+        """What a mask multiplies as an amplitude, whatever the scale: (B, F, N), (B, M, N) or (B, T)."""
+        return self._amplitude(self._from_scale(analysis.values).abs())
+
+    def gain(self, mask: Tensor, analysis: Analysis) -> Tensor:
+        """What a mask does to each cell's amplitude; on the ``"log1p"`` scale less than the mask, and by level."""
+        whole = self.magnitude(analysis)
+        kept = self._amplitude(self._from_scale(mask * analysis.values).abs())
+        return torch.where(whole > 1e-7, kept / whole.clamp(min=1e-7), mask)
+
+    def _amplitude(self, linear: Tensor) -> Tensor:
+        return linear
 
     @property
     def rows(self) -> int:
@@ -240,6 +249,9 @@ class MelSpace(Space):
     @property
     def stft(self) -> STFT:
         return self.mel.stft
+
+    def _amplitude(self, linear: Tensor) -> Tensor:
+        return linear ** (1 / self.mel.power)
 
     def analyse(self, waveform: Tensor) -> Analysis:
         spectrum = stft(waveform, self.stft)

@@ -226,9 +226,10 @@ def reference_gini(masks: list[list[float]]) -> list[float]:
     return [gini([value / peak + 1e-7 for value in mask]) for mask in masks]
 
 
-def auc_of_order(predict, values: list[float], mask: list[float], steps: int, insertion: bool) -> float:
-    """Area under the curve of predictions as cells go (or come) from the highest to the lowest, by trapezoids."""
-    order = sorted(range(len(mask)), key=lambda i: (-mask[i], i))
+def auc_of_order(predict, values: list[float], mask: list[float], steps: int, insertion: bool, shuffled) -> float:
+    """Area under the curve of predictions as cells go (or come) from the highest to the lowest, by trapezoids; equal
+    cells in the order of ``shuffled``."""
+    order = sorted(range(len(mask)), key=lambda i: (-mask[i], shuffled.index(i)))
     points = []
     for step in range(steps + 1):
         chosen = set(order[: round(step * len(mask) / steps)])
@@ -266,8 +267,8 @@ def si_sdr(estimate: list[float], reference: list[float]) -> float:
 
 
 def f_fidelity(predict, values: list[float], mask: list[float], sizes, alpha, beta, draws, permutations) -> list[float]:
-    """Mean falls when some of the highest cells, and some of the others, are silenced, cell by cell."""
-    order = sorted(range(len(mask)), key=lambda i: (-mask[i], i))
+    """Mean falls when some of the highest cells, all different, and some of the others are silenced, cell by cell."""
+    order = sorted(range(len(mask)), key=lambda i: -mask[i])
     falls: list[list[float]] = [[], []]
     for size in sizes:
         top = max(1, round(size * len(mask)))

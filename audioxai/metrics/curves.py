@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audioxai.errors import ConfigError, InputError
 
-__all__ = ["Predict", "deletion_auc", "deletion_curve", "insertion_auc", "insertion_curve"]
+__all__ = ["Predict", "deletion_auc", "deletion_curve", "insertion_auc", "insertion_curve", "ranking"]
 
 #: Values (R, ...) of the clips ``rows`` (R,) to the probability of each clip's target, (R,).
 Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +24,7 @@ def deletion_curve(predict: Predict, values: Tensor, mask: Tensor, *, steps: int
     Args:
         predict: values (R, ...) and their clips (R,) to probabilities (R,).
         values: (B, ...) what the mask multiplies.
-        mask: (B, ...); only the order of its cells matters, equal cells going in the order of their place.
+        mask: (B, ...); only the order of its cells matters, equal cells going in a random order, see :func:`ranking`.
         steps: points beyond the first.
 
     Returns:
@@ -51,12 +51,22 @@ def insertion_auc(predict: Predict, values: Tensor, mask: Tensor, *, steps: int 
     return torch.trapezoid(insertion_curve(predict, values, mask, steps=steps), dx=1 / steps, dim=1)
 
 
+def ranking(mask: Tensor) -> Tensor:
+    """Places of a mask's cells from the highest to the lowest, (B, ...) to (B, n).
+
+    Equal cells come in one random order for all clips: by place, a constant mask would rank low frequencies first.
+    """
+    flat = mask.flatten(1)
+    shuffled = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0)).to(flat.device)
+    return shuffled[flat[:, shuffled].argsort(dim=1, descending=True, stable=True)]
+
+
 def _curve(predict: Predict, values: Tensor, mask: Tensor, steps: int, *, keep: bool) -> Tensor:
     if mask.shape != values.shape:
         raise InputError(f"mask {tuple(mask.shape)} and values {tuple(values.shape)} differ in shape")
     if steps < 1:
         raise ConfigError(f"steps={steps} must be at least 1")
-    order = mask.flatten(1).argsort(dim=1, descending=True, stable=True)
+    order = ranking(mask)
     cells = order.shape[1]
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(cells, device=order.device).expand_as(order))
     rank = rank.reshape(mask.shape)

@@ -57,6 +57,15 @@ def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, 
     target = explanation.target
     if target is None:
         raise InputError("a judge needs one target class per clip; this explanation has another target")
+    if judge.sample_rate != explanation.sample_rate:
+        raise ConfigError(
+            f"the judge takes {judge.sample_rate} Hz, the clips have {explanation.sample_rate} Hz; use one rate"
+        )
+    if judge.labels is not None and explanation.labels is not None and judge.labels != explanation.labels:
+        raise ConfigError(
+            f"the judge's labels {list(judge.labels)[:5]} are not those of the explained network, "
+            f"{list(explanation.labels)[:5]}; a judge must number the same classes alike"
+        )
     with judge.frozen():
         space, analysis = space_of(explanation, judge)
         mask = explanation.mask.to(judge.device)
@@ -134,10 +143,10 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Clips:
-    """A batch that is evaluated: waveforms (B, T), targets (B,) and stems (B, T), the last two where given."""
+    """A batch that is evaluated: waveforms (B, T), targets, B classes or labels, and stems (B, T), where given."""
 
     waveform: Tensor
-    target: Tensor | None
+    target: Tensor | Sequence[str] | None
     stem: Tensor | None
 
     def __len__(self) -> int:
@@ -151,10 +160,10 @@ class _Clips:
 def _read(batch: Any, sample_rate: int) -> _Clips:
     waveform = read_batch(batch, sample_rate)
     target, stem = (batch.get(key) if isinstance(batch, Mapping) else None for key in ("target", "stem"))
-    if target is not None:
+    if target is not None and not (isinstance(target, list | tuple) and all(isinstance(t, str) for t in target)):
         target = torch.as_tensor(target)
-        if target.shape != waveform.shape[:1]:
-            raise InputError(f"the batch has {len(waveform)} clips, but targets of shape {tuple(target.shape)}")
+    if target is not None and len(target) != len(waveform):
+        raise InputError(f"the batch has {len(waveform)} clips, but {len(target)} targets")
     if stem is not None:
         stem = as_waveform(stem, sample_rate)
         if stem.shape != waveform.shape:

@@ -14,6 +14,7 @@ from audioxai.errors import InputError
 __all__ = ["average_ranks", "interference_gain", "mask_auc", "pointing_game", "ratio_mask_overlap", "si_sdr"]
 
 _FLOOR = 1e-12
+_SILENT = 1e-9  # of the other part's energy
 _AUDIBLE = 1e-6  # of the loudest cell's power: 60 dB below it
 
 
@@ -27,13 +28,15 @@ def interference_gain(mask: Tensor, stem: Tensor, other: Tensor) -> tuple[Tensor
 
     Returns:
         The gain in signal-to-interference ratio over the mixture's own, in dB, and the kept share of the stem's energy,
-        both (B,).
+        both (B,). NaN where a part is silent, 90 dB below the other; the gain also for an empty mask.
     """
     _check(mask, stem, other)
     kept = [(mask * part).square().flatten(1).sum(1) for part in (stem, other)]
     whole = [part.square().flatten(1).sum(1) for part in (stem, other)]
-    share = [k / w.clamp(min=_FLOOR) for k, w in zip(kept, whole, strict=True)]
-    return 10 * torch.log10(share[0].clamp(min=_FLOOR) / share[1].clamp(min=_FLOOR)), share[0]
+    silent = (whole[0] <= _SILENT * whole[1]) | (whole[1] <= _SILENT * whole[0])
+    share = [torch.where(silent, torch.nan, k / w.clamp(min=_FLOOR)) for k, w in zip(kept, whole, strict=True)]
+    gain = 10 * torch.log10(share[0].clamp(min=_FLOOR) / share[1].clamp(min=_FLOOR))
+    return torch.where(mask.flatten(1).amax(1) > 0, gain, torch.nan), share[0]
 
 
 def ratio_mask_overlap(mask: Tensor, stem: Tensor, other: Tensor) -> Tensor:

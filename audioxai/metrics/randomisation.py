@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.classifier import AudioClassifier
-from audioxai.errors import ClassifierError, ConfigError
+from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers.base import Explainer
 from audioxai.inputs import WaveformLike, as_waveform
 from audioxai.metrics.localisation import average_ranks
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Randomisation", "cascading_randomisation", "mask_similarity", "random_labels"]
 
 Order = Literal["top_down", "bottom_up"]
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,8 @@ def _randomise(module: nn.Module, generator: torch.Generator) -> None:
     """Fresh values for a module's own parameters."""
     if isinstance(module, _NORMS):
         return
-    for parameter in module.parameters(recurse=False):
+    whole = isinstance(module, nn.MultiheadAttention)  # uses its children's weights without calling them
+    for parameter in module.parameters(recurse=whole):
         fresh = torch.full(parameter.shape, 0.01)
         if parameter.ndim > 1:
             nn.init.xavier_uniform_(fresh, generator=generator)
@@ -225,6 +226,8 @@ def _weights_kept(network: nn.Module) -> Iterator[None]:
 def _shuffle_labels(loader: Iterable[Any], seed: int) -> list[tuple[Tensor, Tensor]]:
     """The loader's batches with their labels dealt out anew."""
     batches = [(waveform, torch.as_tensor(labels)) for waveform, labels in loader]
+    if any(labels.ndim != 1 for _, labels in batches):
+        raise InputError("the random-label control takes one class per clip; got labels of several")
     labels = torch.cat([labels for _, labels in batches])
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
     parts = torch.split(labels, [len(waveform) for waveform, _ in batches])

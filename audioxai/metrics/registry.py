@@ -61,34 +61,47 @@ class Case:
 
     @cached_property
     def interference(self) -> tuple[Tensor, Tensor]:
-        """SIR gain and kept share."""
-        return metric.interference_gain(self.explanation.mask, *self.parts)
+        """SIR gain and kept share, of what the mask does to amplitudes."""
+        parts = self.parts
+        assert self.explainer is not None
+        space = self.explainer.space
+        gain = space.gain(self.explanation.mask, space.analyse(self.explanation.input))
+        return metric.interference_gain(gain, *parts)
 
-    def predict(self, classifier: AudioClassifier | None = None) -> tuple[Tensor, Predict]:
-        """The clips' values, and the probability of each clip's target for values that are changed.
+    def ask(self, classifier: AudioClassifier | None = None) -> tuple[Tensor, Predict]:
+        """The clips' values, and the logits (R, K) for changed values (R, ...) of the clips ``rows`` (R,).
 
         Args:
-            classifier: whose probability; default the explained one's.
+            classifier: which is asked; default the explained one.
         """
         if self.explainer is None:
             raise ConfigError("this metric asks the network about more masks; give the explainer")
+        size = self.explainer.max_batch
         if classifier is None:
-            space, size = self.explainer.space, self.explainer.max_batch
+            space = self.explainer.space
             analysis = space.analyse(self.explanation.input)
         else:
-            (space, analysis), size = space_of(self.explanation, classifier), self.explainer.max_batch
-        network, target = space.classifier, self.target.to(space.classifier.device)
+            space, analysis = space_of(self.explanation, classifier)
+        network = space.classifier
 
-        def ask(values: Tensor, rows: Tensor) -> Tensor:
-            found = []
+        def logits(values: Tensor, rows: Tensor) -> Tensor:
             with network.frozen(), torch.no_grad():
-                for start in range(0, len(values), size):
-                    some, clips = values[start : start + size], rows[start : start + size]
-                    probs = network.probabilities(space.predict(some, analysis, clips))
-                    found.append(probs.gather(1, target[clips][:, None])[:, 0])
-            return torch.cat(found)
+                parts = zip(torch.split(values, size), torch.split(rows, size), strict=True)
+                return torch.cat([space.predict(some, analysis, clips) for some, clips in parts])
 
-        return analysis.values, ask
+        return analysis.values, logits
+
+    def predict(self, classifier: AudioClassifier | None = None) -> tuple[Tensor, Predict]:
+        """As :meth:`ask`, with the probability (R,) of each clip's target in place of the logits."""
+        values, logits = self.ask(classifier)
+        assert self.explainer is not None
+        network = classifier or self.explainer.classifier
+
+        def probability(changed: Tensor, rows: Tensor) -> Tensor:
+            probs = network.probabilities(logits(changed, rows))
+            return probs.gather(1, self.target.to(probs.device)[rows][:, None])[:, 0]
+
+        return values, probability
 
 
 def space_of(explanation: Explanation, classifier: AudioClassifier) -> tuple[Space, Analysis]:
@@ -139,6 +152,8 @@ def _increase(case: Case) -> Tensor:
 
 def _drop(case: Case, *, reference: bool = False) -> Tensor:
     p, kept, _ = case.explanation.scores
+    if reference and case.explanation.multilabel:  # a softmax of sigmoids is nobody's convention
+        return torch.full((len(p),), math.nan)
     return metric.average_drop(p, kept, case.target, reference=reference, multilabel=case.explanation.multilabel)
 
 
@@ -174,22 +189,20 @@ def _deletion(case: Case) -> Tensor:
 
 def _infidelity(case: Case) -> Tensor:
     """Over 16 draws in which half of the cells are silenced."""
-    attribution, explainer = case.explanation.attribution, case.explainer
+    attribution = case.explanation.attribution
     if attribution is None:  # a mask is in no units of the score
         return torch.full((len(case.explanation),), math.nan)
-    if explainer is None:
-        raise ConfigError("infidelity asks the network about changed clips; give the explainer")
-    space, target = explainer.space, case.target
-    analysis = space.analyse(case.explanation.input)
+    values, logits = case.ask()
     generator = torch.Generator().manual_seed(0)
-    cells = analysis.values.shape[1:]  # the same cells for every clip, whatever the clips beside it
-    silenced = torch.stack([torch.rand(cells, generator=generator) < 0.5 for _ in range(16)]).to(analysis.values)
+    cells = values.shape[1:]  # the same cells for every clip, whatever the clips beside it
+    silenced = torch.stack([torch.rand(cells, generator=generator) < 0.5 for _ in range(16)]).to(values)
+    rows = torch.arange(len(values), device=values.device)
 
-    def score(values: Tensor) -> Tensor:
-        return space.predict(values, analysis).gather(1, target[:, None])[:, 0]
+    def score(changed: Tensor) -> Tensor:
+        found = logits(changed, rows)
+        return found.gather(1, case.target.to(found.device)[:, None])[:, 0]
 
-    with space.classifier.frozen():
-        return metric.infidelity(score, analysis.values, attribution, silenced[:, None] * analysis.values)
+    return metric.infidelity(score, values, attribution, silenced[:, None] * values)
 
 
 def _sensitivity(case: Case) -> Tensor:

@@ -92,9 +92,10 @@ class Results:
             raise InputError("there are no scores to make a table of; evaluate at least one explainer")
         for explainer, scores in self.scores.items():
             check_scores(explainer, scores, self.runs.get(explainer, 1))
+        names = dict.fromkeys(name for scores in self.scores.values() for name in scores)
         return [
             {"": explainer}
-            | {name: _digits(name, self.mean(explainer, name)) for name in scores}
+            | {name: _digits(name, self.mean(explainer, name) if name in scores else math.nan) for name in names}
             | (self._costs(explainer) if costs else {})
             for explainer, scores in self.scores.items()
         ]
@@ -119,7 +120,7 @@ class Results:
             notes.append("Fewer than two clips: no interval can be given.")
         for explainer, scores in self.scores.items():
             failed = self.failures.get(explainer, {})
-            counts = {name: self.undefined(explainer, name) - len(failed) for name in scores if name in METRICS}
+            counts = {name: self.undefined(explainer, name) - len(failed) for name in scores}
             empty = ", ".join(f"{name} of {count}" for name, count in counts.items() if count > 0)
             if empty:
                 notes.append(f"{explainer}: undefined {empty} clip(s), left out of the mean.")
@@ -148,7 +149,7 @@ class Results:
         rows = self.rows(costs=costs)
         names = list(rows[0])
         lines = [r"\begin{tabular}{l" + "r" * (len(names) - 1) + "}", r"\toprule"]
-        lines += [" & ".join(names) + r" \\", r"\midrule"]
+        lines += [" & ".join(map(_latex, names)) + r" \\", r"\midrule"]
         lines += [" & ".join(_latex(cell) for cell in row.values()) + r" \\" for row in rows]
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in self.notes())])
 

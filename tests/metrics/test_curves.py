@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import audioxai as ax
 from audioxai.errors import ConfigError, InputError
-from audioxai.metrics.curves import deletion_auc, deletion_curve, insertion_auc, insertion_curve
+from audioxai.metrics.curves import deletion_auc, deletion_curve, insertion_auc, insertion_curve, ranking
 
 cell = st.sampled_from([0.0, 0.2, 0.5, 0.5, 1.0])
 clip = st.lists(st.tuples(cell, st.floats(0, 1)), min_size=7, max_size=7)
@@ -29,11 +29,19 @@ def test_by_the_book(clips, steps):
         assert rows.tolist() == list(range(len(clips)))
         return 1 / (1 + masked.sum(1))
 
+    shuffled = torch.randperm(7, generator=torch.Generator().manual_seed(0)).tolist()
     for function, insertion in ((deletion_auc, False), (insertion_auc, True)):
         found = function(predict, values, mask, steps=steps)
         for i in range(len(clips)):
-            expected = oracles.auc_of_order(squash, values[i].tolist(), mask[i].tolist(), steps, insertion)
+            expected = oracles.auc_of_order(squash, values[i].tolist(), mask[i].tolist(), steps, insertion, shuffled)
             assert found[i].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_constant_mask_ranks_no_frequency_first():
+    order = ranking(torch.ones(2, 64, 50))
+    assert torch.equal(order[0], order[1])
+    assert order[0].sort().values.tolist() == list(range(3200))
+    assert abs(float(order[0, :400].double().mean()) / 1600 - 1) < 0.1  # the first eighth lies all over the plane
 
 
 def test_ends_and_errors():

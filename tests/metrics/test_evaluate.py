@@ -105,6 +105,19 @@ def test_a_judge_with_another_grid_is_refused(classifier):
         judge_scores(explanation, networks.waveform_cnn())
 
 
+def test_a_judge_of_other_classes_or_rate_is_refused(classifier):
+    explanation = ax.EnergyMask(classifier).explain(networks.clips(1, 4000))
+    other = ax.AudioClassifier(
+        classifier.network, sample_rate=classifier.sample_rate, frontend=classifier.frontend,
+        labels=classifier.labels[::-1],
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="must number the same classes alike"):
+        judge_scores(explanation, other)
+    fast = ax.AudioClassifier(networks.waveform_cnn().network, sample_rate=2 * classifier.sample_rate)
+    with pytest.raises(ConfigError, match="use one rate"):
+        judge_scores(explanation, fast)
+
+
 def test_what_cannot_be_evaluated(classifier):
     with pytest.raises(InputError, match="no batch"):
         evaluate([ax.AllOnes(classifier)], [])

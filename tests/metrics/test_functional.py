@@ -176,8 +176,10 @@ def test_interference_of_perfect_empty_and_full_masks():
     gain, share = metric.interference_gain(torch.ones(1, 2, 2), stem, other)
     assert (gain.item(), share.item()) == (0, 1)
     gain, share = metric.interference_gain(torch.zeros(1, 2, 2), stem, other)
-    assert math.isfinite(gain.item())
+    assert math.isnan(gain.item())  # nothing is kept of either
     assert share.item() == 0
+    for parts in ((stem, 0 * other), (0 * stem, other)):  # a part that is not there
+        assert all(value.isnan().all() for value in metric.interference_gain(stem + other, *parts))
     with pytest.raises(InputError, match="shape"):
         metric.interference_gain(torch.ones(1, 2, 3), stem, other)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import audioxai as ax
-from audioxai.errors import ClassifierError, ConfigError
+from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.metrics import cascading_randomisation, mask_similarity, random_labels
 from audioxai.metrics import randomisation as module
 
@@ -102,6 +102,16 @@ def test_the_network_comes_back_after_an_error():
     assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
 
 
+def test_attention_is_randomised_as_a_whole():
+    attention, norm = nn.MultiheadAttention(8, 2), nn.RMSNorm(8)
+    before = {name: value.clone() for name, value in attention.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    module._randomise(attention, generator)
+    module._randomise(norm, generator)
+    assert all(not torch.equal(value, before[name]) for name, value in attention.named_parameters())
+    assert norm.weight.eq(1).all()
+
+
 def test_normalisation_keeps_its_weights():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     kept = network[1].weight.clone()
@@ -141,6 +151,11 @@ def test_random_labels():
     assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
     same, _ = random_labels(ax.EnergyMask, classifier, batches, clips[:3], epochs=1, progress=False)
     torch.testing.assert_close(same["Spearman"], torch.ones(3), check_dtype=False)
+
+
+def test_random_labels_take_one_class_a_clip():
+    with pytest.raises(InputError, match="one class per clip"):
+        module._shuffle_labels([(torch.zeros(2, 5), torch.ones(2, 3))], seed=0)
 
 
 def test_labels_are_dealt_out_anew():

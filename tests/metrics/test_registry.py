@@ -43,11 +43,13 @@ def test_every_metric_of_every_space(scenes, space, multilabel):
         check_scores(name, scores)
         for key, values in scores.items():
             assert values.shape == (3,)
-            undefined = key == "infidelity" and name == "loudest"  # a mask is in no units of the score
+            undefined = (key == "infidelity" and name == "loudest") or (key == "AD published" and multilabel)
             assert values.isnan().all() if undefined else torch.isfinite(values).all() or key.startswith("judge"), key
     table = results.to_markdown(costs=True)
     assert "| s/clip | passes/clip |" in table
-    assert "loudest: undefined infidelity of 3 clip(s)" in table
+    published = "" if not multilabel else ", AD published of 3"
+    judged = ", judge Fid-In of 3, judge AD of 3" if results.undefined("loudest", "judge AD") == 3 else ""
+    assert f"loudest: undefined infidelity of 3{published}{judged} clip(s)" in table
 
 
 def test_batches_with_stems_and_targets(scenes):
@@ -87,6 +89,31 @@ def test_insertion_asks_for_the_explained_class_of_the_given_network(scenes):
         torch.testing.assert_close(found[name], function(predict, analysis.values, mask), rtol=1e-4, atol=1e-5)
 
 
+def test_a_mask_on_the_log_scale_is_measured_by_what_it_does(scenes):
+    """Half a mask keeps a quarter of the energy on linear magnitudes; on log1p less, and by the level."""
+
+    class Half(ax.AllOnes):
+        def _control(self, values, generators):
+            return torch.full_like(values, 0.5)
+
+    classifier = networks.log_mel_cnn()
+    for scale in ("magnitude", "log1p"):
+        explainer = Half(classifier, scale=scale)
+        explanation = explainer.explain(scenes["waveform"], 0)
+        kept = clip_scores(explanation, ["kept"], explainer=explainer, stem=scenes["stem"])["kept"]
+        loud = ax.dsp.stft(explanation.waveform, classifier.frontend.stft).abs().square().sum((1, 2))
+        whole = ax.dsp.stft(scenes["waveform"], classifier.frontend.stft).abs().square().sum((1, 2))
+        torch.testing.assert_close(kept, loud / whole, rtol=0.1, atol=0.01)  # the sound says the same
+        assert (kept < 0.2).all() if scale == "log1p" else torch.allclose(kept, torch.tensor(0.25), atol=1e-3)
+
+
+def test_targets_by_label(scenes):
+    classifier = networks.log_mel_cnn()
+    named = {**scenes, "target": [classifier.labels[k] for k in (0, 1, 2)]}
+    by_label, by_number = (evaluate([ax.EnergyMask(classifier)], [batch], metrics=["FF"]) for batch in (named, scenes))
+    assert torch.equal(by_label.scores["EnergyMask"]["FF"], by_number.scores["EnergyMask"]["FF"])
+
+
 def test_a_metric_of_your_own(scenes):
     classifier = networks.log_mel_cnn()
     loudness = Metric("loudness", lambda case: case.explanation.waveform.square().mean(1).sqrt(), digits=3)
@@ -109,7 +136,7 @@ def test_what_cannot_be_measured(scenes):
             evaluate([explainer], [clips], metrics=[name])
     with pytest.raises(InputError, match="differ in shape"):
         evaluate([explainer], [{"waveform": clips, "stem": clips[:, :100]}])
-    with pytest.raises(InputError, match="targets of shape"):
+    with pytest.raises(InputError, match="3 clips, but 1 targets"):
         evaluate([explainer], [{"waveform": clips, "target": [0]}])
     explanation = explainer.explain(clips)
     for name in ("insertion", "max-sensitivity"):

@@ -221,5 +221,15 @@ def test_constant_masks_are_counted():
     ]
 
 
+def test_columns_are_joined_by_name():
+    made = Results(
+        {"a": {"MM": torch.ones(2), "FF": torch.zeros(2)}, "b": {"FF": torch.ones(2), "my_%": torch.zeros(2)}}
+    )
+    lines = made.to_markdown().splitlines()
+    assert lines[0] == "| | MM | FF | my_% |"
+    assert lines[2:4] == ["| a | 1.00 | 0.00 | – |", "| b | – | 1.00 | 0.00 |"]
+    assert r" & MM & FF & my\_\% \\" in made.to_latex()
+
+
 def test_no_negative_zero():
     assert Results({"a": {"FF": torch.tensor([-1e-9, 0.0])}}).rows()[0]["FF"] == "0.00"

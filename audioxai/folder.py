@@ -66,8 +66,20 @@ def labelled_clips_of(
 
 
 def named_files(folder: Path, table: Path | None = None) -> list[tuple[Path, str]]:
-    """Files of a folder with their labels, from its subfolders or a table; see :func:`labelled_clips_of`."""
-    return _from_subfolders(_folder(folder)) if table is None else _from_table(_folder(folder), table)
+    """Files of a folder with their labels, from its subfolders or a table; see :func:`labelled_clips_of`.
+
+    Raises:
+        ConfigError: a table that lists a file twice, or lacks a column.
+    """
+    named = _from_subfolders(_folder(folder)) if table is None else _from_table(_folder(folder), table)
+    seen: set[Path] = set()
+    for file, _ in named:
+        if file.resolve() in seen:
+            raise ConfigError(
+                f"{str(table or folder)!r} lists {str(file)!r} more than once; keep one line for each clip"
+            )
+        seen.add(file.resolve())
+    return named
 
 
 def _folder(folder: Path) -> Path:

@@ -49,6 +49,9 @@ class Method:
         return {"method": self.key, "space": space, "seed": seed, "options": self.options}
 
 
+#: In every table, whatever is asked for: what a mask that knows nothing scores.
+CONTROLS = ("all-ones", "random", "energy")
+
 _FREE: dict[str, type[Explainer]] = {
     "all-ones": ax.AllOnes,
     "random": ax.RandomMask,
@@ -69,9 +72,6 @@ _FREE: dict[str, type[Explainer]] = {
     "occlusion": ax.Occlusion,
     "lime": ax.LIME,
 }
-#: In every table, whatever is asked for: what a mask that knows nothing scores.
-CONTROLS = ("all-ones", "random", "energy")
-
 METHODS = {
     method.key: method
     for method in (
@@ -79,7 +79,7 @@ METHODS = {
         *(
             Method(f"{key}/published", f"{explainer.__name__} (published)", explainer, published=True)
             for key, explainer in _FREE.items()
-            if explainer._published is not None
+            if explainer._published is not None and key not in CONTROLS
         ),
         Method("lmac-latents", "L-MAC (latents alone)", ax.LMAC, options={"evidence": False, "mixing": 0.0}),
         Method("lmac", "L-MAC (evidence)", ax.LMAC),

@@ -11,18 +11,29 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from audioxai.benchmark.protocol import BenchmarkData
-from audioxai.benchmark.store import Store
+from audioxai.benchmark.store import Store, key_of
 from audioxai.classifier import AudioClassifier
 from audioxai.data import ManifestDataset
-from audioxai.errors import ConfigError, nearest
+from audioxai.data.download import sha256_of
+from audioxai.errors import ClassifierError, ConfigError, nearest
 from audioxai.frontends import LogMel
 from audioxai.nn import CNN14, CompactCNN
 from audioxai.recipes import train_classifier
 from audioxai.store import load_classifier, save_classifier
+from audioxai.version import __version__
 
 T = TypeVar("T")
 
-__all__ = ["NETWORKS", "check_labels", "halving", "predict", "trained_network", "training_loader"]
+__all__ = [
+    "NETWORKS",
+    "check_labels",
+    "halving",
+    "identity_of",
+    "predict",
+    "trained_network",
+    "training_identity",
+    "training_loader",
+]
 
 #: Networks by name on the command line, with their peak learning rates.
 NETWORKS: dict[str, tuple[Callable[..., torch.nn.Module], float]] = {
@@ -39,7 +50,7 @@ def trained_network(
     *,
     epochs: int,
     device: torch.device,
-    digest: str,
+    trained_on: str,
     precision: str = "no",
     batch: int = 16,
     say: Callable[[str], None] = print,
@@ -48,8 +59,8 @@ def trained_network(
     rate = data.train.sample_rate
     build, lr = NETWORKS[name]
     inputs = {
-        "network": name, "seed": seed, "epochs": epochs, "lr": lr, "data": digest, "precision": precision,
-        "labels": list(data.train.labels),
+        "network": name, "seed": seed, "epochs": epochs, "lr": lr, "data": trained_on, "precision": precision,
+        "version": __version__,
     }  # fmt: skip
 
     def train(place: Path) -> dict[str, Any]:
@@ -76,6 +87,24 @@ def trained_network(
 
     place, _ = store.make("networks", f"train {name}, seed {seed}", inputs, train)
     return load_classifier(place).to(device)
+
+
+def training_identity(data: BenchmarkData) -> str:
+    """A key of the clips that are learnt from: their files and classes in order, rate and length."""
+    clips = data.train
+    files = [
+        [n, sha256_of(f), clips.labels[k]] for n, f, k in zip(clips.names, clips.files, clips.classes, strict=True)
+    ]
+    return key_of({"clips": files, "labels": clips.labels, "rate": clips.sample_rate, "samples": clips.samples})
+
+
+def identity_of(classifier: AudioClassifier) -> dict[str, Any]:
+    """What decides a network's explanations, as JSON types: weights, front end, labels and layers."""
+    try:
+        layers = list(classifier.layers)
+    except ClassifierError:  # a network without maps has no CAMs, but other explanations
+        layers = []
+    return {"fingerprint": classifier.fingerprint(), "labels": list(classifier.labels or ()), "layers": layers}
 
 
 def training_loader(data: BenchmarkData, device: torch.device, batch: int = 16) -> DataLoader[Any]:

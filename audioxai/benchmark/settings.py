@@ -73,6 +73,8 @@ class Settings:
             ("space", self.spaces, ("stft", "mel", "waveform")),
             ("network", (self.network,), tuple(NETWORKS)),
         ):
+            if not given or len(set(given)) < len(given):
+                raise ConfigError(f"{what}s {tuple(given)!r} must name at least one, each once")
             for name in given:
                 if name not in known:
                     raise ConfigError(f"{what} {name!r} is not known; the nearest are {nearest(str(name), known)}")

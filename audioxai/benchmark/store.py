@@ -105,14 +105,23 @@ class Store:
         self.log.setdefault(place, (kind, what, float(facts["seconds"]), fresh))
         return place, facts
 
-    def scores(self, what: str, inputs: Mapping[str, Any], work: Callable[[], Results]) -> Results:
-        """Scores of one explainer on one test set, evaluated now unless they are there."""
+    def scores(self, what: str, inputs: Mapping[str, Any], work: Callable[[], Results | str]) -> Results | str:
+        """Scores of one explainer on one test set, evaluated now unless they are there; or why there are none."""
 
-        def save(place: Path) -> None:
-            work().save(place.with_suffix(".scores.npz"))
+        def save(place: Path) -> dict[str, Any]:
+            found = work()
+            if isinstance(found, str):
+                return {"reason": found}
+            found.save(place.with_suffix(".scores.npz"))
+            return {}
 
-        place, _ = self.make("scores", what, inputs, save)
-        return Results.load(place.with_suffix(".scores.npz"))
+        place, facts = self.make("scores", what, inputs, save)
+        if "reason" in facts:
+            return str(facts["reason"])
+        try:
+            return Results.load(place.with_suffix(".scores.npz"))
+        except OutputError as error:
+            raise OutputError(f"{error}; delete {str(self._record('scores', inputs))!r} to make them anew") from error
 
     def _record(self, kind: str, inputs: Mapping[str, Any]) -> Path:
         return self.place(kind, inputs).with_suffix(".json")

@@ -13,11 +13,11 @@ import torch
 from audioxai.benchmark.published import PublishedTable, published_tables
 from audioxai.metrics import GROUND_TRUTH, METRICS, Results
 
-__all__ = ["Table", "average_runs", "leads"]
+__all__ = ["Table", "average_items", "average_runs", "leads"]
 
 #: Metrics on which L-MAC is published to lead.
 LEADING = ("AI", "AD", "AG", "Fid-In")
-_PUBLISHED = {"id": "in-domain", "mixtures": "mixtures", "speech": "speech", "white-noise": "white-noise"}
+_PUBLISHED = {"noise": "in-domain", "mixtures": "mixtures", "speech": "speech", "white-noise": "white-noise"}
 _REFERENCE = ("AD published", "SPS published")
 
 
@@ -69,16 +69,15 @@ class Table:
     def to_markdown(self) -> str:
         """Corrected and published-style metrics, known parts, intervals, who leads, and the published table."""
         accuracy = ", ".join(f"{who} {100 * value:.1f} %" for who, value in self.accuracy.items())
-        fits = {runs for runs in self.results.runs.values() if runs > 1}
         parts = [f"## {self.title}", f"{self.clips} clips. Accuracy: {accuracy}.", *self.notes]
-        if fits:
-            parts.append(f"Learned methods: mean of {max(fits)} fits.")
+        if self.spread:
+            parts.append(f"Mean of several fits: {', '.join(self.spread)}.")
         parts.append(self._only(self._main).to_markdown(costs=True))
         extra = [key for key in (*_REFERENCE, *GROUND_TRUTH) if self._has(key)]
         if extra:
             known = "the clip's own part as the truth, where the network names it rightly"
             parts += [f"By the published conventions{f', and with {known}' if GROUND_TRUTH[0] in extra else ''}:"]
-            parts.append(self._only(extra).to_markdown().split("\n\n")[0])
+            parts.append(self._only(extra).to_markdown())
         parts += ["95 % bootstrap intervals over clips:", self._intervals(), *leads(self)]
         for table in self.published():
             parts += [f"Published, {table.title}:", table.to_markdown()]
@@ -119,19 +118,51 @@ class Table:
             "network": self.network,
             "accuracy": dict(self.accuracy),
             "notes": list(self.notes),
-            "spread": {name: {m: list(pair) for m, pair in found.items()} for name, found in self.spread.items()},
+            "spread": {
+                name: {m: [None if math.isnan(v) else v for v in pair] for m, pair in found.items()}
+                for name, found in self.spread.items()
+            },
             **json.loads(self.results.to_json()),
         }
+
+
+def average_items(run: Results, sources: Sequence[str]) -> Results:
+    """One explainer's scores with a single value per source clip: items of the same clip are no independent ones.
+
+    Args:
+        run: scores of one explainer.
+        sources: the clip behind each item.
+    """
+    clips = list(dict.fromkeys(sources))
+    if len(clips) == len(sources):
+        return run
+    place = torch.tensor([clips.index(source) for source in sources])
+    ((name, row),) = run.scores.items()
+    failed = torch.stack([row["AI"][place == k].isnan().any() for k in range(len(clips))])
+    scores = {
+        key: torch.stack([value[place == k].double().nanmean() for k in range(len(clips))]).masked_fill(
+            failed, torch.nan
+        )
+        for key, value in row.items()
+    }
+    failures = {int(place[item]): why for item, why in run.failures.get(name, {}).items()}
+    return Results({name: scores}, {name: failures}, run.seconds, run.passes, {name: len(sources) // len(clips)})
 
 
 def average_runs(name: str, runs: Sequence[Results]) -> tuple[Results, dict[str, tuple[float, float]]]:
     """One method's fits as one row: the mean per clip, since the same clips thrice are not three times as many.
 
+    A clip that failed in one fit has no mean; a metric that is undefined for a clip in one fit has that of the others.
+
     Returns:
         Results of one row, and metric to lowest and highest mean over the fits, empty for one fit.
     """
     rows = [next(iter(run.scores.values())) for run in runs]
-    scores = {key: torch.stack([row[key].double() for row in rows]).nanmean(0) for key in rows[0]}
+    failed = torch.stack([row["AI"].isnan() for row in rows]).any(0)
+    scores = {
+        key: torch.stack([row[key].double() for row in rows]).nanmean(0).masked_fill(failed, torch.nan)
+        for key in rows[0]
+    }
     failures = {clip: why for run in runs for found in run.failures.values() for clip, why in found.items()}
     seconds = sum(sum(run.seconds.values()) for run in runs) / len(runs)
     passes = round(sum(sum(run.passes.values()) for run in runs) / len(runs))
@@ -140,7 +171,8 @@ def average_runs(name: str, runs: Sequence[Results]) -> tuple[Results, dict[str,
         for key in rows[0]:
             means = [float(row[key].double().nanmean()) for row in rows]
             spread[key] = min(means), max(means)
-    return Results({name: scores}, {name: failures}, {name: seconds}, {name: passes}, {name: len(runs)}), spread
+    each = next(iter(runs[0].runs.values()), 1)  # items of a clip that each run is the mean of
+    return Results({name: scores}, {name: failures}, {name: seconds}, {name: passes}, {name: each * len(runs)}), spread
 
 
 def leads(table: Table, ours: str = "L-MAC (evidence)") -> list[str]:

@@ -15,12 +15,14 @@ from benchmark import trees
 
 import audioxai as ax
 from audioxai.benchmark.networks import halving
+from audioxai.benchmark.protocol import load_data
 from audioxai.benchmark.report import write_report
 from audioxai.benchmark.run import run
+from audioxai.benchmark.sets import make_set
 from audioxai.benchmark.settings import Settings
 from audioxai.benchmark.store import Store
 from audioxai.errors import AudioFileError, ConfigError, OutputError
-from audioxai.metrics import GROUND_TRUTH, STANDARD
+from audioxai.metrics import GROUND_TRUTH, STANDARD, Results
 from audioxai.nn import CompactCNN
 
 SMALL = {"seconds": 1.0, "epochs": 1, "classifier_epochs": 2, "methods": ("gradcam", "lmac")}
@@ -73,7 +75,7 @@ def test_what_a_reader_finds(full):
     text = (settings.out / "tables.md").read_text()
     assert text.startswith("# Benchmark: esc50\n\n    audioxai benchmark esc50 --root ESC\n\n## esc50, id, stft masks")
     assert "6 clips. Accuracy: network " in text
-    assert "Learned methods: mean of 2 fits." in text
+    assert "Mean of several fits: L-MAC (evidence)." in text
     assert "| 60.63 | 4.82 | 35.85 |" in text  # the published row of L-MAC on mixtures, STFT
     assert "Does L-MAC lead" in text
     assert f"torch: {torch.__version__}" in text
@@ -123,6 +125,95 @@ def test_manifests_are_kept_and_can_be_frozen(full, esc, tmp_path):
     ax.save(clip, 0.1 * torch.ones(16000), 16000)
     with pytest.raises(AudioFileError, match=f"{clip.name}.*differs"):
         run(Settings(**{**where, "manifests": frozen, "root": other, "out": tmp_path / "out"}), quiet)
+
+
+def made_by(settings):
+    """The stages that a run makes."""
+    lines = []
+    report = run(settings, lines.append)
+    return lines[1:], report
+
+
+def test_whatever_decides_a_result_makes_it_anew(tmp_path):
+    """Length, labels, layers and training clips: none may hand out what was made for another."""
+    root, labels = trees.folder(tmp_path / "clips", per_class=8)
+    where = {"data": "folder", "root": root, "out": tmp_path / "out", "labels": labels, "conditions": ("id",),
+             **SMALL, "methods": ("gradcam", "lmac")}  # fmt: skip
+    first, _ = made_by(Settings(**where))
+    assert sum(line.startswith("training") for line in first) == 2
+    assert made_by(Settings(**where))[0] == []
+    shorter, _ = made_by(Settings(**{**where, "seconds": 0.5}))
+    assert len(shorter) == len(first)
+    text = labels.read_text()
+    labels.write_text(text.replace("siren\n", "x\n").replace(",hiss\n", ",siren\n").replace(",x\n", ",hiss\n"))
+    assert len(made_by(Settings(**where))[0]) == len(first)
+    labels.write_text(text)
+    mine = {**where, "classifier": own()}
+    fresh, _ = made_by(Settings(**mine))
+    assert [line.split(", ")[-1] for line in fresh] == [
+        "seed 0", "AllOnes", "RandomMask", "EnergyMask", "GradCAM", "seed 0",
+    ]  # fmt: skip
+    other = ax.AudioClassifier(
+        own().network, sample_rate=16000, frontend=ax.LogMel(16000), labels=own().labels, layers=["blocks.1"]
+    )
+    assert len(made_by(Settings(**{**where, "classifier": other.eval()}))[0]) == len(fresh)
+    held_out = json.loads((tmp_path / "out" / "manifests" / "id.json").read_text())["items"]
+    train = next(p for p in root.glob("*.wav") if p.name not in {item["clip"] for item in held_out})
+    ax.save(train, 0.1 * torch.ones(16000), 16000)
+    again, _ = made_by(Settings(**mine))  # fitted on other clips, so scored anew; the others stay
+    assert [line.split(", ")[0] for line in again] == ["fit L-MAC (evidence)", "id"]
+    test = root / held_out[0]["clip"]
+    ax.save(test, 0.1 * torch.ones(16000), 16000)
+    again, _ = made_by(Settings(**mine))
+    assert [line.split(", ")[-1] for line in again] == ["AllOnes", "RandomMask", "EnergyMask", "GradCAM", "seed 0"]
+
+
+def test_a_method_that_does_not_work_here_has_no_row_and_a_reason(tmp_path):
+    root, labels = trees.folder(tmp_path / "clips")
+    torch.manual_seed(0)
+
+    class Smooth(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = torch.nn.Conv1d(80, 8, 3), torch.nn.Linear(8, 3)
+
+        def forward(self, mel):
+            return self.head(torch.tanh(self.conv(mel.transpose(1, 2))).mean(2))
+
+    network = ax.AudioClassifier(
+        Smooth(), sample_rate=16000, frontend=ax.LogMel(16000), labels=sorted(trees.CLASSES)
+    ).eval()
+    settings = Settings("folder", root, tmp_path / "out", labels=labels, classifier=network, conditions=("id",),
+                        **{**SMALL, "methods": ("saliency", "guided-backprop")})  # fmt: skip
+    for _ in range(2):  # kept, like scores
+        table = run(settings, quiet).tables[0]
+        assert list(table.results.scores) == ["AllOnes", "RandomMask", "EnergyMask", "Saliency"]
+        assert any(note.startswith("No row for GuidedBackprop: ClassifierError") for note in table.notes)
+        assert any("may have been trained on" in note for note in table.notes)
+
+
+def test_several_contaminations_of_a_clip_count_once(esc, tmp_path):
+    settings = Settings("esc50", esc, tmp_path, conditions=("mixtures",), per_clip=3, clips=4,
+                        **{**SMALL, "methods": ("gradcam",)})  # fmt: skip
+    table = run(settings, quiet).tables[0]
+    assert table.clips == 4
+    assert table.results.runs["GradCAM"] == 3
+    saved = [Results.load(p) for p in (tmp_path / "scores").glob("*.scores.npz")]
+    row = next(one.scores["GradCAM"] for one in saved if "GradCAM" in one.scores)
+    assert row["AD"].shape == (12,)
+    expected = row["AD"].reshape(4, 3).double().mean(1)
+    torch.testing.assert_close(table.results.scores["GradCAM"]["AD"], expected)
+
+
+def test_a_part_of_the_same_class_is_no_truth(esc, tmp_path):
+    settings = Settings("esc50", esc, tmp_path, conditions=("mixtures",), per_clip=6,
+                        **{**SMALL, "methods": ("gradcam",), "classifier_epochs": 12})  # fmt: skip
+    run(settings, quiet)
+    manifest = json.loads((tmp_path / "manifests" / "mixtures.json").read_text())["items"]
+    same = torch.tensor([item["clip"].split("-")[-1] == item["noise"].split("-")[-1] for item in manifest])
+    assert 0 < same.sum() < len(same)
+    data = load_data("esc50", esc, conditions=("mixtures",), seconds=1.0)
+    assert make_set(data, "mixtures", 6, None, None).same == same.tolist()
 
 
 def test_urbansound(tmp_path):
@@ -195,6 +286,8 @@ def test_names_that_are_not_known(esc, tmp_path):
         ({"methods": ("gradcan",)}, "method 'gradcan'.*'gradcam'"),
         ({"spaces": ("fft",)}, "space 'fft'.*'stft'"),
         ({"network": "cnn15"}, "network 'cnn15'.*'cnn14'"),
+        ({"conditions": ()}, "must name at least one"),
+        ({"spaces": ("stft", "stft")}, "each once"),
         ({"seeds": 0}, "seeds=0"),
         ({"budget": -1.0}, "budget=-1.0"),
     ):
@@ -205,8 +298,14 @@ def test_names_that_are_not_known(esc, tmp_path):
 def test_data_that_are_not_there(esc, tmp_path):
     with pytest.raises(AudioFileError, match=r"holds no ESC-50: expected meta/esc50.csv"):
         run(Settings("esc50", tmp_path / "none", tmp_path / "out"), quiet)
+    lines = []
     with pytest.raises(AudioFileError, match="pass --speech FOLDER"):
-        run(Settings("esc50", esc, tmp_path / "out", conditions=("speech",), **SMALL), quiet)
+        run(Settings("esc50", esc, tmp_path / "out", conditions=("speech",), **SMALL), lines.append)
+    assert len(lines) == 1  # before any training
+    root, labels = trees.folder(tmp_path / "twice")
+    labels.write_text(labels.read_text() + "siren-0.wav,hiss\n")
+    with pytest.raises(ConfigError, match=r"lists .*siren-0.wav' more than once"):
+        run(Settings("folder", root, tmp_path / "out", labels=labels, **SMALL), quiet)
     broken = trees.esc50(tmp_path / "broken")
     clip = next((broken / "audio").glob("5-*"))
     clip.write_bytes(b"no sound")

@@ -347,6 +347,7 @@ class _Run:
             "torch": torch.__version__,
             "python": platform.python_version(),
             "device": gpu or f"{platform.machine()} CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+            "processes": self.group.count,
             "folds": data.folds,
             "seconds of this run": round(time.perf_counter() - self.start, 1),
             "seconds of all stages, kept ones included": {kind: round(value, 1) for kind, value in kinds.items()},

@@ -122,10 +122,15 @@ def complexity(mask: Tensor, *, relative: bool = False) -> Tensor:
     ``relative=True`` divides by ln n, so that grids of different size compare. An empty mask gives NaN.
     (B, ...) non-negative to (B,).
     """
-    values = _cells(mask)
-    share = values / values.sum(1, keepdim=True)
-    entropy: Tensor = torch.special.entr(share).sum(1)
-    return entropy / math.log(values.shape[1]) if relative else entropy
+    _check_cells(mask)
+    # Clip by clip: what one clip needs stays in the processor's cache. -sum q ln q = ln S - sum a ln a / S.
+    entropy = torch.stack([_entropy(cells.double()) for cells in mask.flatten(1)])
+    return entropy / math.log(mask[0].numel()) if relative else entropy
+
+
+def _entropy(values: Tensor) -> Tensor:
+    total = values.sum()
+    return total.log() - torch.xlogy(values, values).sum() / total
 
 
 def mask_mean(mask: Tensor) -> Tensor:
@@ -165,12 +170,16 @@ def _check(multilabel: bool, *probs: Tensor) -> None:
 
 
 def _cells(mask: Tensor) -> Tensor:
-    values = mask.flatten(1).double()
-    if values.isnan().any():
-        clip = int(values.isnan().any(1).nonzero()[0, 0])
+    _check_cells(mask)
+    return mask.flatten(1).double()
+
+
+def _check_cells(mask: Tensor) -> None:
+    lowest = mask.flatten(1).amin(1)  # NaN where there is one
+    if lowest.isnan().any():
+        clip = int(lowest.isnan().nonzero()[0, 0])
         raise InputError(f"the mask of clip {clip} holds NaN; an explainer must give finite masks")
-    if (values < 0).any():
+    if (lowest < 0).any():
         raise InputError(
-            f"a mask has no negative values; got {float(values.min()):.3g}. Normalise the attribution first"
+            f"a mask has no negative values; got {float(lowest.min()):.3g}. Normalise the attribution first"
         )
-    return values

@@ -207,7 +207,7 @@ def test_several_contaminations_of_a_clip_count_once(esc, tmp_path):
 
 def test_a_part_of_the_same_class_is_no_truth(esc, tmp_path):
     settings = Settings("esc50", esc, tmp_path, conditions=("mixtures",), per_clip=6,
-                        **{**SMALL, "methods": ("gradcam",), "classifier_epochs": 12})  # fmt: skip
+                        **{**SMALL, "methods": ("gradcam",), "classifier_epochs": 1})  # fmt: skip
     run(settings, quiet)
     manifest = json.loads((tmp_path / "manifests" / "mixtures.json").read_text())["items"]
     same = torch.tensor([item["clip"].split("-")[-1] == item["noise"].split("-")[-1] for item in manifest])
@@ -384,7 +384,6 @@ def test_two_processes_share_the_work(esc, tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29631", "-m", "audioxai")
     out = finish(start(command(esc, tmp_path / "two"), *launcher))
     assert "esc50, mixtures, stft masks, compact" in out
-    finish(start(command(esc, tmp_path / "one", "--methods", "gradcam"), "-m", "audioxai"))
     found = json.loads((tmp_path / "two" / "tables.json").read_text())["tables"]
     assert [list(t["explainers"]) for t in found] == [
         ["AllOnes", "RandomMask", "EnergyMask", "GradCAM", "L-MAC (evidence)"]

@@ -74,7 +74,7 @@ def main() -> None:
         key: torch.stack([results.scores[name][key] for name in learned]).nanmean(0)
         for key in results.scores[learned[0]]
     }
-    results = Results({**results.scores, mean: together})
+    results = Results({**results.scores, mean: together}, runs={mean: len(learned)})
     text = [
         f"Fold {args.fold}, {args.space} masks, scale {args.scale}; fitting took {max(seconds):.0f} s a seed at most."
     ]

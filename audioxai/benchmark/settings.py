@@ -67,6 +67,9 @@ class Settings:
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("root", "out", "speech", "noise", "labels", "manifests"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(path))
         for what, given, known in (
             ("data set", (self.data,), DATA),
             ("condition", self.conditions, tuple(CONDITIONS)),

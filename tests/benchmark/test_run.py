@@ -279,6 +279,14 @@ def test_two_runs_into_one_folder(esc, tmp_path):
             run(Settings("esc50", esc, tmp_path, **SMALL), quiet)
 
 
+def test_paths_may_be_text(esc, tmp_path):
+    settings = Settings(
+        "esc50", str(esc), str(tmp_path / "out"), conditions=("id",), **{**SMALL, "methods": ("gradcam",)}
+    )
+    assert settings.root == esc
+    assert write_report(run(settings, quiet))[-1] == tmp_path / "out" / "index.html"
+
+
 def test_names_that_are_not_known(esc, tmp_path):
     for options, match in (
         ({"data": "esc5"}, "data set 'esc5' is not known; the nearest are 'esc50'"),

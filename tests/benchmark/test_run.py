@@ -377,7 +377,7 @@ def killed_and_resumed(esc, tmp_path, moments):
 
 
 def test_killed_and_resumed_gives_the_same_tables(esc, tmp_path):
-    whole, killed = killed_and_resumed(esc, tmp_path, (0.45, 0.6))
+    whole, killed = killed_and_resumed(esc, tmp_path, (0.55,))
     assert whole == killed
 
 

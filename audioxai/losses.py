@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["mask_in", "mask_out", "sparsity", "stem_guidance", "target_log_probabilities"]
+__all__ = [
+    "binary_guidance",
+    "mask_in",
+    "mask_out",
+    "norm_guidance",
+    "similarity",
+    "sparsity",
+    "stem_guidance",
+    "target_log_probabilities",
+]
 
 
 def target_log_probabilities(logits: Tensor, target: Tensor, multilabel: bool = False) -> tuple[Tensor, Tensor]:
@@ -39,11 +48,11 @@ def sparsity(mask: Tensor) -> Tensor:
     return mask.flatten(1).mean(1)
 
 
-def stem_guidance(mask: Tensor, stem: Tensor, other: Tensor, floor: float = 1e-8) -> tuple[Tensor, Tensor]:
+def stem_guidance(gain: Tensor, stem: Tensor, other: Tensor, floor: float = 1e-8) -> tuple[Tensor, Tensor]:
     """Shares of energy that the mask keeps of a stem and of everything else, in self-made mixtures.
 
     Args:
-        mask: (B, ...) in [0, 1].
+        gain: (B, ...) in [0, 1], what the mask does to amplitudes.
         stem: (B, ...) power of the explained part.
         other: (B, ...) power of the rest.
         floor: of the energies, so that silence stays finite.
@@ -52,6 +61,40 @@ def stem_guidance(mask: Tensor, stem: Tensor, other: Tensor, floor: float = 1e-8
         Kept share of the stem and of the rest, both (B,) in [0, 1]; their ratio is the gain in signal-to-interference
         ratio.
     """
-    gain = mask.square()
+    gain = gain.square()
     kept = [(gain * power).flatten(1).sum(1) / power.flatten(1).sum(1).clamp(min=floor) for power in (stem, other)]
     return kept[0], kept[1]
+
+
+def similarity(kept: Tensor, clean: Tensor) -> Tensor:
+    """Cosine between log(1 + amplitude) of what is kept and of the clean clip, (B, ...) amplitudes to (B,) in [0, 1].
+
+    Fine-tuning takes the clips in which it reaches a threshold. Source: L-MAC recipe, stage 2, c >= CTH.
+    """
+    return torch.cosine_similarity(kept.log1p().flatten(1), clean.log1p().flatten(1), dim=1)
+
+
+def binary_guidance(logits: Tensor, clean: Tensor, threshold: float = 0.35) -> Tensor:
+    """Cross-entropy of the mask against the loud cells of the clean clip, a mean over cells.
+
+    Source: L-MAC recipe, stage 2: G = 1[X >= 0.35 max X] with X = log(1 + amplitude) of the clean clip.
+
+    Args:
+        logits: (B, ...) of the mask.
+        clean: (B, ...) amplitudes.
+        threshold: share of the clip's maximum.
+
+    Returns:
+        (B,).
+    """
+    level = clean.log1p().flatten(1)
+    loud = (level >= threshold * level.amax(1, keepdim=True)).to(logits)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits.flatten(1), loud, reduction="none").mean(1)
+
+
+def norm_guidance(kept: Tensor, clean: Tensor, floor: float = 1e-8) -> Tensor:
+    """Squared distance of what is kept to the clean clip, over the clean clip's energy: (B, ...) amplitudes to (B,).
+
+    Source: L-MAC, objective of stage 2, || M X - X_clean ||, here squared and relative, so that levels do not matter.
+    """
+    return (kept - clean).square().flatten(1).sum(1) / clean.square().flatten(1).sum(1).clamp(min=floor)

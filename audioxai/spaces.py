@@ -170,7 +170,8 @@ class STFTSpace(Space):
         frontend = classifier.frontend
         own = frontend.stft if isinstance(frontend, SpectralFrontend) else None
         self.stft = stft or own or default_stft(classifier.sample_rate)
-        self._frontend = frontend if isinstance(frontend, SpectralFrontend) and self.stft == own else None
+        enters = self.stft == own and getattr(frontend, "direct", False)
+        self._frontend = frontend if enters and isinstance(frontend, SpectralFrontend) else None
         self._grid = _stft_grid(classifier, self.stft)
 
     @property
@@ -226,7 +227,7 @@ class MelSpace(Space):
     def __init__(self, classifier: AudioClassifier, scale: Scale = "log1p", *, mel: LogMel | None = None) -> None:
         super().__init__(classifier, scale)
         frontend = classifier.frontend
-        self._exact = isinstance(frontend, LogMel) and mel in (None, frontend)
+        self._exact = isinstance(frontend, LogMel) and frontend.direct and mel in (None, frontend)
         if mel is None:
             own = frontend if isinstance(frontend, LogMel) else None
             given = frontend.stft if isinstance(frontend, SpectralFrontend) else None
@@ -251,7 +252,8 @@ class MelSpace(Space):
         return self.mel.stft
 
     def _amplitude(self, linear: Tensor) -> Tensor:
-        return linear ** (1 / self.mel.power)
+        # Empty bands are exactly 0, where a root has no finite slope.
+        return linear if self.mel.power == 1 else linear.clamp(min=1e-14) ** (1 / self.mel.power)
 
     def analyse(self, waveform: Tensor) -> Analysis:
         spectrum = stft(waveform, self.stft)

@@ -300,3 +300,50 @@ def max_sensitivity(explain, clip: list[float], noises: list[list[float]]) -> fl
     plain = explain(clip)
     moved = [explain([c + n for c, n in zip(clip, noise, strict=True)]) for noise in noises]
     return max(length([a - b for a, b in zip(m, plain, strict=True)]) for m in moved) / length(plain)
+
+
+def biquad(b: list[float], a: list[float], x: list[float]) -> list[float]:
+    """A filter of second order, sample by sample."""
+    y: list[float] = []
+    for n in range(len(x)):
+        past = [x[n - k] if n >= k else 0.0 for k in range(3)]
+        fed = [y[n - k] if n >= k else 0.0 for k in (1, 2)]
+        y.append(sum(c * v for c, v in zip(b, past, strict=True)) - a[1] * fed[0] - a[2] * fed[1])
+    return y
+
+
+def loudness_48k(x: list[float]) -> float:
+    """BS.1770-4 for one channel at 48 kHz, with the coefficients of its tables and every block on its own."""
+    x = biquad([1.53512485958697, -2.69169618940638, 1.19839281085285], [1, -1.69065929318241, 0.73248077421585], x)
+    x = biquad([1.0, -2.0, 1.0], [1, -1.99004745483398, 0.99007225036621], x)
+    blocks = [x[start : start + 19200] for start in range(0, len(x) - 19200 + 1, 4800)]
+    powers = [sum(v * v for v in block) / 19200 for block in blocks]
+
+    def level(power):
+        return -0.691 + 10 * math.log10(power) if power > 0 else -math.inf
+
+    first = [p for p in powers if level(p) > -70]
+    if not first:
+        return -math.inf
+    second = [p for p in first if level(p) > level(sum(first) / len(first)) - 10]
+    return level(sum(second) / len(second))
+
+
+def similarity(kept, clean):
+    """Cosine of log(1 + amplitude)."""
+    a, b = np.log1p(kept.astype(np.float64)).ravel(), np.log1p(clean.astype(np.float64)).ravel()
+    return float(sum(a * b) / (math.sqrt(sum(a * a)) * math.sqrt(sum(b * b))))
+
+
+def binary_guidance(mask, clean, threshold=0.35):
+    """Mean cross-entropy of a mask against the cells whose log(1 + amplitude) is at least a share of the maximum."""
+    levels = np.log1p(clean.astype(np.float64)).ravel()
+    bound = threshold * max(levels)
+    losses = [-math.log(m) if level >= bound else -math.log(1 - m) for m, level in zip(mask.ravel(), levels, strict=True)]
+    return sum(losses) / len(losses)
+
+
+def norm_guidance(kept, clean):
+    """Squared distance over the clean energy."""
+    pairs = list(zip(kept.ravel().tolist(), clean.ravel().tolist(), strict=True))
+    return sum((k - c) ** 2 for k, c in pairs) / sum(c * c for _, c in pairs)

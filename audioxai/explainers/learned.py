@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -46,11 +46,14 @@ class LearnedExplainer(Explainer):
 
     #: Names of the constructor's own options; saved beside the weights.
     options: ClassVar[tuple[str, ...]] = ()
+    #: Names of what else fitting leaves behind, JSON types; saved likewise.
+    learnt: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, classifier: AudioClassifier, **base: Any) -> None:
         super().__init__(classifier, **base)
         self.decoder_: nn.Module | None = None
         self.history_: History = []
+        self._schedule: dict[str, Any] = {}  # training options other than the usual ones
 
     # What a method writes -----------------------------------------------------------------------------------------
 
@@ -66,18 +69,25 @@ class LearnedExplainer(Explainer):
     def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
         """Masks of one batch for one or several targets."""
 
+    def _prepare(self, decoder: nn.Module, loader: Any, options: TrainingOptions) -> None:
+        """What a fresh decoder takes from the clips before the training, such as a dictionary; nothing by default."""
+
     def _map_shapes(self) -> list[tuple[int, int]]:
         """(C, F') of the classifier's maps, from silence of a length that the network takes."""
+        return self._probe()[1]
+
+    def _probe(self) -> tuple[int, list[tuple[int, int]]]:
+        """The number of classes, and :meth:`_map_shapes`."""
         classifier, failure = self.classifier, None
         for seconds in PROBE_SECONDS:
             silence = torch.zeros(1, round(seconds * classifier.sample_rate), device=classifier.device)
             analysis = self.space.analyse(silence)
             try:
-                _, latents = classifier.classify_with_latents(self.space.features(analysis.values, analysis))
+                logits, latents = classifier.classify_with_latents(self.space.features(analysis.values, analysis))
             except ClassifierError as error:
                 failure = error
                 continue
-            return [(m.shape[1], m.shape[2]) for m in classifier.as_maps(latents)]
+            return logits.shape[1], [(m.shape[1], m.shape[2]) for m in classifier.as_maps(latents)]
         assert failure is not None
         raise failure
 
@@ -111,7 +121,6 @@ class LearnedExplainer(Explainer):
         loader: Iterable[Any] | None = None,
         *,
         val_loader: Iterable[Any] | None = None,
-        epochs: int = 20,
         **training: Any,
     ) -> Self:
         """Learn the decoder from clips; labels are ignored, since the classifier's own predictions are explained.
@@ -120,8 +129,7 @@ class LearnedExplainer(Explainer):
             loader: re-iterable batches at the classifier's rate: tensors (B, T), (waveform, ...) tuples, or dicts
                 with a ``"waveform"``.
             val_loader: batches whose loss drives early stopping, see ``patience``.
-            epochs: passes over the loader.
-            **training: the other options of :class:`audioxai.training.TrainingOptions`: ``lr``, ``precision``,
+            **training: options of :class:`audioxai.training.TrainingOptions`: ``epochs``, ``lr``, ``precision``,
                 ``patience``, ``seed``, ``checkpoint``, ``progress`` ...
 
         Returns:
@@ -131,38 +139,50 @@ class LearnedExplainer(Explainer):
             InputError: the loader yields nothing, or what is no waveform.
             ConfigError: an option is unknown or out of range.
         """
-        if loader is None:
-            raise InputError(f"{type(self).__name__} learns from clips: call .fit(loader)")
-        known = set(TrainingOptions.__dataclass_fields__)
-        if unknown := set(training) - known:
-            raise ConfigError(f"fit has no option {sorted(unknown)}; known are {', '.join(sorted(known))}")
-        options = TrainingOptions(epochs=epochs, **{"seed": self.seed, **training})
-        loader = [loader] if isinstance(loader, Tensor) else loader
-        device, rate = self.classifier.device, self.classifier.sample_rate
+        options = self._training_options(loader, **training)
 
         def step(batch: Any) -> dict[str, Tensor]:
-            return self.training_step(read_batch(batch, rate).to(device))
+            return self.training_step(read_batch(batch, self.classifier.sample_rate).to(self.classifier.device))
 
         before = self.decoder_
         with self._untouched():
             torch.manual_seed(options.seed)
-            self.decoder_ = self._build().to(device)
+            self.decoder_ = self._build().to(self.classifier.device)
             try:
-                self.history_ = train(
-                    self.decoder_,
-                    step,
-                    loader,
-                    options,
-                    val_loader=val_loader,
-                    name=self.name,
-                    identity=self._identity() if options.checkpoint is not None else None,
-                )
+                self._prepare(self.decoder_, loader, options)
+                self.history_ = self._learn(step, loader, options, val_loader=val_loader)
             except BaseException:
                 self.decoder_ = before
                 raise
-            self.decoder_.eval()
-            self.decoder_.requires_grad_(False)
         return self
+
+    def _training_options(self, loader: Iterable[Any] | None, **training: Any) -> TrainingOptions:
+        if loader is None:
+            raise InputError(f"{type(self).__name__} learns from clips: call .fit(loader)")
+        known = set(TrainingOptions.__dataclass_fields__)
+        if unknown := set(training) - known:
+            raise ConfigError(f"fitting has no option {sorted(unknown)}; known are {', '.join(sorted(known))}")
+        return TrainingOptions(**{"seed": self.seed, **self._schedule, **training})
+
+    def _learn(
+        self,
+        step: Callable[[Any], dict[str, Tensor]],
+        loader: Any,
+        options: TrainingOptions,
+        *,
+        val_loader: Iterable[Any] | None = None,
+        identity: Mapping[str, Any] | None = None,
+    ) -> History:
+        """Train the decoder in place, and leave it frozen."""
+        decoder = self.decoder
+        decoder.requires_grad_(True)
+        loader = [loader] if isinstance(loader, Tensor) else loader
+        known = None if options.checkpoint is None else self._identity() | dict(identity or {})
+        try:
+            return train(decoder, step, loader, options, val_loader=val_loader, name=self.name, identity=known)
+        finally:
+            decoder.eval()
+            decoder.requires_grad_(False)
 
     def _solve_all(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
         self.decoder  # noqa: B018 (raises before any work when not fitted)
@@ -200,6 +220,7 @@ class LearnedExplainer(Explainer):
             "normalise": self.normalise,
             "seed": self.seed,
             "history": self.history_,
+            "learnt": {name: getattr(self, name) for name in self.learnt},
         }
         write_bytes(folder / _WEIGHTS, weights)
         text = json.dumps(config, indent=2).encode()
@@ -274,4 +295,6 @@ class LearnedExplainer(Explainer):
             raise OutputError(f"{_WEIGHTS} in {str(folder)!r} does not fit {_CONFIG}: {error}") from error
         explainer.decoder_.to(classifier.device).eval().requires_grad_(False)
         explainer.history_ = history
+        for name in cls.learnt:
+            setattr(explainer, name, config.get("learnt", {}).get(name, getattr(explainer, name)))
         return explainer

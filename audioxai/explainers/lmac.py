@@ -7,18 +7,23 @@ the same decoder follows any target: a class, several, or a callable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from audioxai.classifier import AudioClassifier
-from audioxai.errors import ClassifierError, ConfigError, TargetError
-from audioxai.explainers.base import Solution
+from audioxai.errors import ConfigError, NotFittedError, TargetError
+from audioxai.explainers.base import Solution, at_least_one
+from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
+from audioxai.explainers.finetuning import FineTuning, clean_and_noisy
 from audioxai.explainers.learned import LearnedExplainer
-from audioxai.losses import mask_in, mask_out, sparsity, stem_guidance, target_log_probabilities
+from audioxai.losses import mask_in, mask_out, similarity, sparsity, stem_guidance, target_log_probabilities
 from audioxai.nn.decoder import EvidenceDecoder
+from audioxai.nn.published import PublishedDecoder
 from audioxai.spaces import Analysis
 from audioxai.targets import Target
 
@@ -26,10 +31,11 @@ __all__ = ["LMAC"]
 
 
 class LMAC(LearnedExplainer):
-    """Listenable maps by a decoder, first stage.
+    """Listenable maps by a decoder.
 
     The loss per clip is ``lambda_in * L_in + lambda_out * L_out + lambda_s * mean(mask)``, and for self-made mixtures
-    ``lambda_g`` times the energy kept of the other clip and lost of the explained one.
+    ``lambda_g`` times the energy kept of the other clip and lost of the explained one. A second stage,
+    :meth:`finetune`, then trades some of it for sound quality.
 
     Args:
         classifier: the wrapped network.
@@ -41,8 +47,13 @@ class LMAC(LearnedExplainer):
         lambda_g: weight of the guidance by the stems of self-made mixtures.
         bounded: mask-out loss -log(1 - p) instead of the published log p.
         mixing: share of each batch that becomes mixtures of two clips predicted differently, one of them the target.
-        width: channels of the decoder.
+        decoder_name: ``"evidence"``: ours, top-down, under 0.1 M parameters; ``"published"``: the transposed convolutions of
+            the publication, which read four maps and no evidence.
+        width: channels of the decoder; the published one has 2048.
         **base: see :class:`audioxai.explainers.base.Explainer`.
+
+    Attributes:
+        finetuned_: settings of the second stage, or ``None`` before it.
 
     Example:
         >>> explainer = LMAC(classifier).fit(loader, epochs=20)
@@ -50,8 +61,13 @@ class LMAC(LearnedExplainer):
     """
 
     options: ClassVar[tuple[str, ...]] = (
-        "evidence", "lambda_in", "lambda_out", "lambda_s", "lambda_g", "bounded", "mixing", "width",
+        "evidence", "lambda_in", "lambda_out", "lambda_s", "lambda_g", "bounded", "mixing", "decoder_name", "width",
     )  # fmt: skip
+    learnt: ClassVar[tuple[str, ...]] = ("finetuned_",)
+    _published: ClassVar[Mapping[str, Any]] = {
+        "evidence": False, "lambda_out": 0.2, "lambda_s": 6.4, "bounded": False, "mixing": 0.0,
+        "decoder_name": "published", "width": 2048,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -64,12 +80,17 @@ class LMAC(LearnedExplainer):
         lambda_g: float = 4.0,
         bounded: bool = True,
         mixing: float = 0.5,
+        decoder_name: Literal["evidence", "published"] = "evidence",
         width: int = 32,
         **base: Any,
     ) -> None:
         super().__init__(classifier, **base)
         if not 0 <= mixing <= 1:
             raise ConfigError(f"mixing={mixing} must lie in [0, 1]")
+        if decoder_name not in ("evidence", "published"):
+            raise ConfigError(f"decoder_name={decoder_name!r} is not known; choose 'evidence' or 'published'")
+        if decoder_name == "published" and evidence:
+            raise ConfigError("the published decoder reads no evidence; pass evidence=False, or use LMAC.reference()")
         self.evidence = evidence
         self.lambda_in = lambda_in
         self.lambda_out = lambda_out
@@ -77,10 +98,25 @@ class LMAC(LearnedExplainer):
         self.lambda_g = lambda_g
         self.bounded = bounded
         self.mixing = mixing
-        self.width = width
+        self.decoder_name: Literal["evidence", "published"] = decoder_name
+        self.width = at_least_one("width", width)
+        self.finetuned_: dict[str, Any] | None = None
+
+    @classmethod
+    def reference(cls, classifier: AudioClassifier, **options: Any) -> Self:
+        """The published decoder (237 M parameters, 288 M in mel space), losses, weights and schedule.
+
+        Its ``fit`` takes 200 passes at a learning rate of 2e-4 unless told otherwise. The mask always has the input's
+        size, where the release crops; see :class:`audioxai.nn.published.PublishedDecoder`.
+        """
+        explainer = super().reference(classifier, **options)
+        explainer._schedule = {"epochs": 200, "lr": 2e-4, "weight_decay": 2e-6}
+        return explainer
 
     def _build(self) -> nn.Module:
         shapes = self._map_shapes()
+        if self.decoder_name == "published":
+            return PublishedDecoder([channels for channels, _ in shapes], self.space.name, width=self.width)
         return EvidenceDecoder(shapes, self.space.rows, grid=self.space.grid, width=self.width, evidence=self.evidence)
 
     def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
@@ -97,84 +133,178 @@ class LMAC(LearnedExplainer):
                 for target, evidence in read
             ]
 
-    def _read(
-        self, features: Tensor, targets: Sequence[Target]
-    ) -> tuple[Tensor, list[Tensor], list[tuple[Target, list[Tensor] | None]]]:
-        """One forward pass, and with evidence one backward pass to the latents for each target.
+    def _read(self, features: Tensor, targets: Sequence[Target]) -> Reading:
+        return read_evidence(self.classifier, features, targets, evidence=self.evidence)
 
-        Returns:
-            Logits, latents as maps, and for each target the resolved target and its evidence.
+    # First stage --------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        loader: Iterable[Any] | None = None,
+        *,
+        val_loader: Iterable[Any] | None = None,
+        finetune: bool | Mapping[str, Any] = False,
+        **training: Any,
+    ) -> Self:
+        """Learn the decoder, see :meth:`LearnedExplainer.fit`.
+
+        Args:
+            loader: see there.
+            val_loader: see there.
+            finetune: go on with the second stage on the same clips; ``True``, or options of :meth:`finetune`.
+            **training: see there; ``checkpoint`` serves both stages, and the second takes a quarter of the epochs
+                unless told otherwise.
         """
-        classifier = self.classifier
-        logits, latents = classifier.classify_with_latents(features, differentiable=self.evidence)
-        resolved = [target.resolve(logits, classifier.labels) for target in targets]
-        maps = classifier.as_maps([latent.detach() for latent in latents])
-        if not self.evidence:
-            return logits, maps, [(target, None) for target in resolved]
-        read: list[tuple[Target, list[Tensor] | None]] = []
-        for number, target in enumerate(resolved, 1):
-            with torch.enable_grad():
-                score = target.score(logits).sum()
-            if not score.requires_grad:
-                raise ClassifierError(
-                    f"the score does not depend on the layers {classifier.layers}; choose another target or layers"
-                )
-            gradients = torch.autograd.grad(score, latents, allow_unused=True, retain_graph=number < len(resolved))
-            evidence = [
-                torch.zeros_like(latent) if gradient is None else latent.detach() * gradient
-                for latent, gradient in zip(latents, gradients, strict=True)
-            ]
-            read.append((target, classifier.as_maps(evidence)))
-        return logits.detach(), maps, read
+        stage = {} if finetune is True else dict(finetune or {})
+        known = {*FineTuning.__dataclass_fields__, "epochs"}
+        if unknown := set(stage) - known:
+            raise ConfigError(f"finetune has no option {sorted(unknown)}; known are {', '.join(sorted(known))}")
+        FineTuning(**{name: value for name, value in stage.items() if name != "epochs"})
+        super().fit(loader, val_loader=val_loader, **training)
+        self.finetuned_ = None
+        if finetune is not False:
+            assert loader is not None
+            options = {name: value for name, value in training.items() if name not in ("epochs", "patience")}
+            if options.get("checkpoint") is not None:
+                options["checkpoint"] = f"{options['checkpoint']}.finetune"
+            epochs = max(1, len(self.history_) // 4)
+            self.finetune(loader, **{"epochs": epochs, **options, **stage})
+        return self
 
     def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
-        space, classifier = self.space, self.classifier
-        stem, other, target = self._mix(waveform)
-        with torch.no_grad():
-            analysis = space.analyse(stem + other)
-            features = space.features(analysis.values, analysis)
-        _, maps, [(target, evidence)] = self._read(features, [target])
-        mask = self.decoder(maps, evidence, analysis.values).sigmoid()
-        both = torch.cat([mask * analysis.values, (1 - mask) * analysis.values])
-        classes = target.classes
-        assert classes is not None
-        logits_kept, logits_removed = space.predict(both, analysis.repeat(2)).chunk(2)
-        kept, _ = target_log_probabilities(logits_kept, classes, classifier.multilabel)
-        removed = target_log_probabilities(logits_removed, classes, classifier.multilabel)
-        losses = {
-            "in": mask_in(kept).mean(),
-            "out": mask_out(*removed, bounded=self.bounded).mean(),
-            "mask": sparsity(mask).mean(),
-        }
-        loss = self.lambda_in * losses["in"] + self.lambda_out * losses["out"] + self.lambda_s * losses["mask"]
+        stem, other, target = mix_within_batch(self.classifier, waveform, self.mixing)
+        logits, analysis, target = self._draw(stem + other, target)
+        losses = self._losses(logits.sigmoid(), analysis, target)
         if self.lambda_g and self.mixing:
-            losses["guide"] = self._guidance(mask, stem, other)
-            loss = loss + self.lambda_g * losses["guide"]
-        return {"loss": loss, **losses}
+            losses["guide"] = self._guidance(logits.sigmoid(), analysis, stem, other)
+        return {"loss": self._total(losses), **{name: value.mean() for name, value in losses.items()}}
 
-    def _guidance(self, mask: Tensor, stem: Tensor, other: Tensor) -> Tensor:
-        """Energy kept of the added clips and lost of the explained ones, as a mean over the whole batch."""
+    def _draw(self, waveform: Tensor, target: Target) -> tuple[Tensor, Analysis, Target]:
+        """The mask's logits for clips (B, T), with the analysis and the resolved target."""
+        with torch.no_grad():
+            analysis = self.space.analyse(waveform)
+            features = self.space.features(analysis.values, analysis)
+        _, maps, [(target, evidence)] = self._read(features, [target])
+        return self.decoder(maps, evidence, analysis.values), analysis, target
+
+    def _losses(self, mask: Tensor, analysis: Analysis, target: Target) -> dict[str, Tensor]:
+        """The three losses of each clip, (B,); what is kept and removed goes through the network as one batch."""
+        both = torch.cat([mask * analysis.values, (1 - mask) * analysis.values])
+        logits_kept, logits_removed = self.space.predict(both, analysis.repeat(2)).chunk(2)
+        classes, multilabel = target.classes, self.classifier.multilabel
+        assert classes is not None
+        kept, _ = target_log_probabilities(logits_kept, classes, multilabel)
+        removed = target_log_probabilities(logits_removed, classes, multilabel)
+        return {"in": mask_in(kept), "out": mask_out(*removed, bounded=self.bounded), "mask": sparsity(mask)}
+
+    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        weights = {"in": self.lambda_in, "out": self.lambda_out, "mask": self.lambda_s, "guide": self.lambda_g}
+        return torch.stack([weights[name] * value.mean() for name, value in losses.items()]).sum()
+
+    def _guidance(self, mask: Tensor, analysis: Analysis, stem: Tensor, other: Tensor) -> Tensor:
+        """Energy kept of the added clips and lost of the explained ones, 0 where nothing was added. (B,)."""
         mixed = (other.abs().amax(1) > 0).nonzero()[:, 0]
+        found = mask.new_zeros(len(stem))
         if not len(mixed):
-            return mask.new_zeros(())
+            return found
         with torch.no_grad():
             power = [self.space.magnitude(self.space.analyse(part[mixed])).square() for part in (stem, other)]
-        kept_stem, kept_other = stem_guidance(mask[mixed], power[0], power[1])
-        return (kept_other + 1 - kept_stem).sum() / len(stem)
+        kept_stem, kept_other = stem_guidance(self.space.gain(mask[mixed], analysis.rows(mixed)), power[0], power[1])
+        return found.index_put((mixed,), kept_other + 1 - kept_stem)
 
-    def _mix(self, waveform: Tensor) -> tuple[Tensor, Tensor, Target]:
-        """Self-made mixtures: explained clip, added clip or silence, target (predicted on the clip alone)."""
-        silence = torch.zeros_like(waveform)
-        if not self.mixing or len(waveform) < 2:
-            return waveform, silence, Target(predicted=True)
+    # Second stage -------------------------------------------------------------------------------------------------
+
+    def finetune(
+        self,
+        loader: Iterable[Any],
+        *,
+        lambda_g: float = 4.0,
+        cth: float = 0.6,
+        guidance: Literal["binary", "norm"] = "norm",
+        epochs: int = 5,
+        **training: Any,
+    ) -> Self:
+        """Second stage: draw what is kept towards the clean clip, where it is like it already.
+
+        A clip is selected if the cosine between what the mask keeps of the noisy clip and the clean clip reaches
+        ``cth``. Selected clips lose the sparsity term and gain ``lambda_g`` times the guidance. The explained class is
+        the one predicted on the clean clip, or, without evidence, on the noisy one. ``history_`` goes on, with the
+        ``"selected"`` share and the mean ``"cosine"``. Source: L-MAC recipe, stage 2.
+
+        Args:
+            loader: re-iterable batches: dicts with ``"clean"`` and ``"noisy"``, or pairs of waveforms (B, T); or clean
+                clips alone, in any form that ``fit`` takes, which are then mixed with one another, 5 dB apart at most.
+            lambda_g: weight of the guidance; 4 in the published tables, 16 in its listening study.
+            cth: threshold of the cosine; 0.6 and 0.7 are published.
+            guidance: ``"binary"``: cross-entropy of the mask against cells of the clean clip above 0.35 of its maximum,
+                as released; ``"norm"``: squared distance to the clean clip, as in the published objective.
+            epochs: passes over the loader.
+            **training: other options of :class:`audioxai.training.TrainingOptions`.
+
+        Returns:
+            self.
+
+        Raises:
+            NotFittedError: before the first stage.
+            InputError: a batch is neither; clean and noisy clips differ in shape.
+            ConfigError: an option is unknown or out of range.
+
+        Warns:
+            if no clip was ever selected, with the cosines that were seen.
+        """
+        if self.decoder_ is None:
+            raise NotFittedError(
+                "fine-tuning is the second stage: call .fit(loader) first, or .fit(..., finetune=True)"
+            )
+        stage = FineTuning(lambda_g, cth, guidance)
+        options = self._training_options(loader, epochs=epochs, **training)
+        seen: list[Tensor] = []
+
+        def step(batch: Any) -> dict[str, Tensor]:
+            clean, noisy = clean_and_noisy(batch, self.classifier)
+            losses = self._finetuning_step(clean, noisy, stage)
+            seen.append(losses.pop("cosines"))
+            return losses
+
+        before = {name: value.clone() for name, value in self.decoder_.state_dict().items()}
+        start = {"stage": 2, **asdict(stage), "history": self.history_}
+        with self._untouched():
+            try:
+                history = self._learn(step, loader, options, identity=start)
+            except BaseException:
+                self.decoder_.load_state_dict(before)
+                raise
+        cosines = torch.cat(seen) if seen else torch.ones(1)  # none if a checkpoint was complete already
+        if not (cosines >= cth).any():
+            warnings.warn(
+                f"no clip was selected: cosines to the clean clips were {cosines.min():.2f} to {cosines.max():.2f}, "
+                f"median {cosines.median():.2f}, and cth={cth}; lower it, or fit the first stage longer",
+                stacklevel=2,
+            )
+        self.history_ = [*self.history_, *history]
+        self.finetuned_ = {**asdict(stage), "epochs": options.epochs}
+        return self
+
+    def _finetuning_step(self, clean: Tensor, noisy: Tensor, stage: FineTuning) -> dict[str, Tensor]:
+        target = Target(predicted=True)
+        if self.evidence:
+            with torch.no_grad():
+                target = Target(classes=self.classifier(clean).argmax(1))
+        logits, analysis, target = self._draw(noisy, target)
+        mask = logits.sigmoid()
         with torch.no_grad():
-            classes = self.classifier(waveform).argmax(1)
-        partner = torch.arange(len(waveform), device=waveform.device).roll(1)
-        mixed = torch.rand(len(waveform), device=waveform.device) < self.mixing
-        mixed &= classes != classes[partner]
-        level = waveform.norm(dim=1, keepdim=True)
-        decibels = torch.empty_like(level).uniform_(-5, 5)
-        gain = level / level[partner].clamp(min=1e-6) * 10 ** (decibels / 20)
-        audible = (level > 1e-6) & (level[partner] > 1e-6)
-        other = torch.where(mixed[:, None] & audible, waveform[partner] * gain, silence)
-        return waveform, other, Target(classes=classes)
+            amplitude = self.space.magnitude(self.space.analyse(clean))
+        kept = self.space.gain(mask, analysis) * self.space.magnitude(analysis)
+        losses = self._losses(mask, analysis, target)
+        cosines = similarity(kept.detach(), amplitude)
+        selected = (cosines >= stage.cth).to(mask)
+        losses["mask"] = losses["mask"] * (1 - selected)
+        guide = selected * stage.distance(logits, kept, amplitude)
+        return {
+            "loss": self._total(losses) + stage.lambda_g * guide.mean(),
+            **{name: value.mean() for name, value in losses.items()},
+            "guide": guide.mean(),
+            "selected": selected.mean(),
+            "cosine": cosines.mean(),
+            "cosines": cosines,
+        }

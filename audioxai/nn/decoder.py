@@ -73,7 +73,7 @@ class EvidenceDecoder(nn.Module):
             h = _level(_limit(latents[level], frames))
             if self.evidence:
                 assert evidence is not None
-                h = torch.cat([h, _signed_log(_limit(evidence[level], frames))], 1)
+                h = torch.cat([h, self.scaled(_limit(evidence[level], frames))], 1)
             y = self.lateral[level](h)
             if x is not None:
                 y = y + _resize(self.up[level](x), y.shape[2], y.shape[3])
@@ -83,6 +83,10 @@ class EvidenceDecoder(nn.Module):
             planes = planes.mean(2).reshape(len(planes), 3, _LEARNT_ROWS, -1)
         with torch.autocast(values.device.type, enabled=False):
             return _gate(self._to_rows(planes.float(), frames), values.float())
+
+    def scaled(self, evidence: Tensor) -> Tensor:
+        """Evidence of a level as the decoder takes it."""
+        return _signed_log(evidence)
 
     def _to_rows(self, planes: Tensor, frames: int) -> Tensor:
         if self.grid is None:

@@ -8,6 +8,7 @@ from torch import nn
 
 import audioxai as ax
 from audioxai.errors import ConfigError, TargetError
+from audioxai.explainers.evidence import mix_within_batch
 from audioxai.metrics import evaluate, follow
 from audioxai.nn import CompactCNN
 
@@ -91,10 +92,9 @@ def test_only_the_decoder_gets_gradients():
 def test_mixtures_are_of_different_classes_and_about_equal_level():
     classifier = band_classifier()
     clips = band_clips([0, 1, 2, 3, 0, 0])
-    explainer = ax.LMAC(classifier, mixing=1.0)
-    with explainer._untouched():
-        torch.manual_seed(0)
-        stem, other, target = explainer._mix(clips)
+    torch.manual_seed(0)
+    with classifier.frozen():
+        stem, other, target = mix_within_batch(classifier, clips, 1.0)
     assert torch.equal(stem, clips)
     assert target.classes.tolist() == [0, 1, 2, 3, 0, 0]
     partner = [0, 0, 1, 2, 3, 0]  # the clip before
@@ -109,15 +109,15 @@ def test_mixtures_are_of_different_classes_and_about_equal_level():
 
 
 def test_a_share_of_the_clips_is_mixed():
-    explainer = ax.LMAC(band_classifier(), mixing=0.3)
+    classifier = band_classifier()
     clips = band_clips([0, 1, 2, 3] * 50)
-    with explainer._untouched():
+    with classifier.frozen():
         torch.manual_seed(0)
-        _, other, _ = explainer._mix(clips)
+        _, other, _ = mix_within_batch(classifier, clips, 0.3)
         assert 0.2 < (other.abs().amax(1) > 0).float().mean() < 0.4
-        _, other, _ = explainer._mix(torch.zeros_like(clips))
+        _, other, _ = mix_within_batch(classifier, torch.zeros_like(clips), 0.3)
         assert other.eq(0).all()
-        assert explainer._mix(clips[:1])[2].predicted
+        assert mix_within_batch(classifier, clips[:1], 0.3)[2].predicted
 
 
 @pytest.mark.parametrize("mixing", [-0.1, 1.1, float("nan")])

@@ -1,0 +1,86 @@
+"""What the learned explainers read from a classifier, and the mixtures that they learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from audioxai.classifier import AudioClassifier
+from audioxai.errors import ClassifierError
+from audioxai.targets import Target
+
+__all__ = ["Reading", "mix_within_batch", "read_evidence"]
+
+#: Logits (B, K), latents as maps, and for each target the resolved target with its evidence, or ``None`` without.
+Reading = tuple[Tensor, list[Tensor], list[tuple[Target, list[Tensor] | None]]]
+
+
+def read_evidence(
+    classifier: AudioClassifier, features: Tensor, targets: Sequence[Target], *, evidence: bool = True
+) -> Reading:
+    """One forward pass, and with evidence one backward pass to the latents for each target.
+
+    The evidence is h * ds/dh for the latents h of each layer and the explained score s.
+
+    Args:
+        classifier: frozen.
+        features: the network's input.
+        targets: what is explained.
+        evidence: read it; without it, no backward pass is made.
+
+    Returns:
+        Logits without a graph, latents as maps (B, C, F', N'), shallowest first, and per target the resolved target and
+        its evidence in maps of the same shapes.
+
+    Raises:
+        ClassifierError: a score does not depend on the layers.
+    """
+    logits, latents = classifier.classify_with_latents(features, differentiable=evidence)
+    resolved = [target.resolve(logits, classifier.labels) for target in targets]
+    maps = classifier.as_maps([latent.detach() for latent in latents])
+    if not evidence:
+        return logits, maps, [(target, None) for target in resolved]
+    read: list[tuple[Target, list[Tensor] | None]] = []
+    for number, target in enumerate(resolved, 1):
+        with torch.enable_grad():
+            score = target.score(logits).sum()
+        if not score.requires_grad:
+            raise ClassifierError(
+                f"the score does not depend on the layers {classifier.layers}; choose another target or layers"
+            )
+        gradients = torch.autograd.grad(score, latents, allow_unused=True, retain_graph=number < len(resolved))
+        found = [
+            torch.zeros_like(latent) if gradient is None else latent.detach() * gradient
+            for latent, gradient in zip(latents, gradients, strict=True)
+        ]
+        read.append((target, classifier.as_maps(found)))
+    return logits.detach(), maps, read
+
+
+def mix_within_batch(classifier: AudioClassifier, waveform: Tensor, share: float) -> tuple[Tensor, Tensor, Target]:
+    """Turn a share of a batch into mixtures of two clips that the classifier hears differently, 5 dB apart at most.
+
+    Args:
+        classifier: frozen; it names the classes.
+        waveform: (B, T).
+        share: of the clips that get another one added, in [0, 1]; those heard alike stay alone.
+
+    Returns:
+        Explained clips (B, T), added clips or silence (B, T), and the target: the class predicted on the clip alone.
+    """
+    silence = torch.zeros_like(waveform)
+    if not share or len(waveform) < 2:
+        return waveform, silence, Target(predicted=True)
+    with torch.no_grad():
+        classes = classifier(waveform).argmax(1)
+    partner = torch.arange(len(waveform), device=waveform.device).roll(1)
+    mixed = torch.rand(len(waveform), device=waveform.device) < share
+    mixed &= classes != classes[partner]
+    level = waveform.norm(dim=1, keepdim=True)
+    decibels = torch.empty_like(level).uniform_(-5, 5)
+    gain = level / level[partner].clamp(min=1e-6) * 10 ** (decibels / 20)
+    audible = (level > 1e-6) & (level[partner] > 1e-6)
+    other = torch.where(mixed[:, None] & audible, waveform[partner] * gain, silence)
+    return waveform, other, Target(classes=classes)

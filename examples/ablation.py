@@ -187,7 +187,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seeds):
         for name in args.only:
-            file = args.out / f"{name.replace('/', ' in ')}-{seed}-{args.epochs}.json"
+            file = args.out / _file(name, str(seed), args.epochs)
             if file.exists():
                 continue
             kind, options = VARIANTS[name]
@@ -204,6 +204,10 @@ def main() -> None:
     (args.out / "ablation.md").write_text(table + "\n")
 
 
+def _file(name: str, seed: str, epochs: int) -> str:
+    return f"{name.replace('/', ' in ')}-{seed}-{epochs}.json"
+
+
 def _scores(explainer: ax.LMAC, alone: list[Any], together: list[Any]) -> dict[str, Any]:
     """Per-clip scores of the clips alone, and, where the explainer follows a target, of the mixtures."""
     found = evaluate([explainer], alone).scores[explainer.name]
@@ -216,14 +220,11 @@ def _scores(explainer: ax.LMAC, alone: list[Any], together: list[Any]) -> dict[s
 
 def _table(args: argparse.Namespace) -> str:
     """Means over clips and seeds; against the default, clip by clip, with a 95 % bootstrap interval over clips."""
-    runs = {
-        name: [
-            json.loads(f.read_text())
-            for f in sorted(args.out.glob(f"{name.replace('/', ' in ')}-?-{args.epochs}.json"))
-        ]
-        for name in VARIANTS
-    }
-    runs = {name: found for name, found in runs.items() if found}
+    runs = {}
+    for name in VARIANTS:
+        files = sorted(args.out.glob(_file(name, "?", args.epochs)))
+        if files:
+            runs[name] = [json.loads(file.read_text()) for file in files]
     means = {
         name: {c: torch.tensor([run[c] for run in found]).nanmean(0) for c in COLUMNS if c in found[0]}
         for name, found in runs.items()
@@ -244,15 +245,19 @@ def _table(args: argparse.Namespace) -> str:
             text = f"{found[column].nanmean():.2f}"
             if name != "default" and "default" in means:
                 difference = found[column] - means["default"][column]
-                draws = torch.randint(
-                    len(difference), (2000, len(difference)), generator=torch.Generator().manual_seed(0)
-                )
-                low, high = torch.quantile(difference[draws].nanmean(1), torch.tensor([0.025, 0.975])).tolist()
+                low, high = _interval(difference)
                 if low > 0 or high < 0:
                     text += f" ({difference.nanmean():+.2f}: {low:+.2f} to {high:+.2f})"
             cells.append(text)
         rows.append(f"| {name} | {len(runs[name])} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def _interval(values: Tensor) -> tuple[float, float]:
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randint(len(values), (2000, len(values)), generator=generator)
+    low, high = torch.quantile(values[draws].nanmean(1), torch.tensor([0.025, 0.975])).tolist()
+    return low, high
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ class LMAC(LearnedExplainer):
         lambda_g: weight of the guidance by the stems of self-made mixtures.
         bounded: mask-out loss -log(1 - p) instead of the published log p.
         mixing: share of each batch that becomes mixtures of two clips predicted differently, one of them the target.
-        decoder_name: ``"evidence"``: ours, top-down, under 0.1 M parameters; ``"published"``: the transposed convolutions of
-            the publication, which read four maps and no evidence.
+        decoder_name: ``"evidence"``: ours, top-down, under 0.1 M parameters; ``"published"``: the transposed
+            convolutions of the publication, which read four maps and no evidence.
         width: channels of the decoder; the published one has 2048.
         **base: see :class:`audioxai.explainers.base.Explainer`.
 

@@ -23,8 +23,11 @@ class Method:
         name: its name in tables.
         explainer: its class.
         published: the setting behind the published tables, quirks included.
-        ours: name under which :mod:`audioxai.benchmark.published` has it.
         options: of the class.
+        fitting: options of its fit, or of its fine-tuning.
+        start: key of the method whose fit it goes on from: fine-tuned for a quarter of the passes, or merely read out
+            with other options.
+        heavy: only where it is named; ``"all"`` leaves it out.
     """
 
     key: str
@@ -32,6 +35,9 @@ class Method:
     explainer: type[Explainer]
     published: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    fitting: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    heavy: bool = False
 
     @property
     def learned(self) -> bool:
@@ -46,7 +52,14 @@ class Method:
 
     def identity(self, space: str, seed: int) -> dict[str, Any]:
         """What decides its masks, besides the classifier and what it was fitted on, as JSON types."""
-        return {"method": self.key, "space": space, "seed": seed, "options": self.options}
+        return {"method": self.key, "space": space, "seed": seed, "options": self.options, "fitting": self.fitting}
+
+    def learn(self, explainer: LearnedExplainer, loader: Any, *, epochs: int, **training: Any) -> None:
+        """Fit a fresh explainer, or fine-tune that of :attr:`start`."""
+        if self.start is None:
+            explainer.fit(loader, epochs=epochs, **self.fitting, **training)
+        else:
+            explainer.finetune(loader, epochs=max(1, epochs // 4), **self.fitting, **training)  # type: ignore[attr-defined]
 
 
 #: In every table, whatever is asked for: what a mask that knows nothing scores.
@@ -83,20 +96,33 @@ METHODS = {
         ),
         Method("lmac-latents", "L-MAC (latents alone)", ax.LMAC, options={"evidence": False, "mixing": 0.0}),
         Method("lmac", "L-MAC (evidence)", ax.LMAC),
+        *(
+            Method(f"lmac-ft-{cth}", f"L-MAC FT (CTH {cth})", ax.LMAC, fitting={"cth": cth, "lr": 1e-3}, start="lmac")
+            for cth in (0.6, 0.7)
+        ),
+        Method(
+            "lmac/published-narrow",
+            "L-MAC (published, 128 channels)",
+            ax.LMAC,
+            published=True,
+            options={"width": 128},
+            fitting={"lr": 1e-3},
+        ),
+        Method("lmac/published", "L-MAC (published)", ax.LMAC, published=True, heavy=True),
     )
 }
 """Methods by key, in the order of the tables."""
 
 
 def choose_methods(asked: str | Sequence[str]) -> list[Method]:
-    """Methods by key, with the controls, in the order of the tables; ``"all"`` for every one.
+    """Methods by key, with the controls, in the order of the tables; ``"all"`` for every one that is not heavy.
 
     Raises:
         ConfigError: an unknown key, with the nearest ones.
     """
     keys = [asked] if isinstance(asked, str) else list(asked)
     if keys == ["all"]:
-        return list(METHODS.values())
+        return [method for method in METHODS.values() if not method.heavy]
     for key in keys:
         if key not in METHODS:
             raise ConfigError(f"method {key!r} is not known; the nearest are {nearest(key, METHODS)}")

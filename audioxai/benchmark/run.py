@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 
 from audioxai.benchmark.budget import within_budget
 from audioxai.benchmark.clock import NetworkClock, network_clock
+from audioxai.benchmark.facts import machine, time_spent
 from audioxai.benchmark.methods import METHODS, Method, choose_methods
 from audioxai.benchmark.networks import (
     check_labels,
@@ -112,7 +111,9 @@ class _Run:
             for one in sets
             for space in s.spaces
         ]
-        return Report(tables, self._facts(data, command), self._samples(sets, built), s.out)
+        facts = {"command": command, **machine(self.device), "processes": self.group.count, "folds": data.folds}
+        facts |= time_spent(self.store, self.clock, time.perf_counter() - self.start)
+        return Report(tables, facts, self._samples(sets, built), s.out)
 
     # Stages -------------------------------------------------------------------------------------------------------
 
@@ -146,8 +147,8 @@ class _Run:
                 for seed in self._seeds(method):
                     try:
                         explainer = method.build(self.classifier, space, seed)
-                        if isinstance(explainer, LearnedExplainer):
-                            built[method.key, space, seed] = self._fit(data, method, explainer, trained_on)
+                        if method.learned:
+                            built[method.key, space, seed] = self._fit(data, method, _learned(explainer), trained_on)
                         else:
                             built[method.key, space, seed] = explainer, None
                     except _CANNOT as error:
@@ -163,23 +164,33 @@ class _Run:
             "version": __version__,
         }  # fmt: skip
         what = f"fit {method.name}, {space}, seed {seed}"
+        before: Path | None = None
+        if method.start is not None:
+            first = METHODS[method.start]
+            _, key = self._fit(data, first, _learned(first.build(self.classifier, space, seed)), trained_on)
+            inputs["start"], before = key, self.store.folder / "fits" / key
 
         def fit(place: Path) -> None:
             self.say(what)
 
             def attempt(batch: int) -> None:
                 checkpoint = place.with_suffix(f".checkpoint-{batch}.safetensors")
-                loader = training_loader(data, self.device, batch)
-                explainer.fit(loader, epochs=s.epochs, checkpoint=checkpoint, precision=s.precision, progress=False)
-                explainer.save_pretrained(place)
+                fresh = explainer if before is None else self._load(explainer, before)
+                method.learn(
+                    fresh, training_loader(data, self.device, batch), epochs=s.epochs, checkpoint=checkpoint,
+                    precision=s.precision, progress=False,
+                )  # fmt: skip
+                fresh.save_pretrained(place)
                 checkpoint.unlink(missing_ok=True)
 
             with network_clock(self.classifier, self.clock):
                 halving(attempt, self.batch, self.say)
 
         place, _ = self.store.make("fits", what, inputs, fit)
-        fitted = type(explainer).from_pretrained(place, classifier=self.classifier, max_batch=explainer.max_batch)
-        return fitted, place.name
+        return self._load(explainer, place), place.name
+
+    def _load(self, explainer: LearnedExplainer, place: Path) -> LearnedExplainer:
+        return type(explainer).from_pretrained(place, classifier=self.classifier, max_batch=explainer.max_batch)
 
     def _within_budget(
         self, minutes: float, sets: list[TestSet], methods: list[Method], built: Built
@@ -334,24 +345,7 @@ class _Run:
             samples.append(chosen.explain(waveform, names=[name]))
         return samples
 
-    def _facts(self, data: BenchmarkData, command: str | None) -> dict[str, Any]:
-        kinds: dict[str, float] = {}
-        made = 0.0
-        for kind, _, seconds, fresh in self.store.log.values():
-            kinds[kind] = kinds.get(kind, 0.0) + seconds
-            made += seconds if fresh and kind in ("fits", "scores") else 0.0
-        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
-        return {
-            "command": command,
-            "audioxai": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": gpu or f"{platform.machine()} CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-            "processes": self.group.count,
-            "folds": data.folds,
-            "seconds of this run": round(time.perf_counter() - self.start, 1),
-            "seconds of all stages, kept ones included": {kind: round(value, 1) for kind, value in kinds.items()},
-            "share of this run's fits and evaluations inside the classifier, at least": (
-                round(self.clock.seconds / made, 3) if made else None
-            ),
-        }
+
+def _learned(explainer: Explainer) -> LearnedExplainer:
+    assert isinstance(explainer, LearnedExplainer)
+    return explainer

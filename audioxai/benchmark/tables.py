@@ -183,11 +183,13 @@ def leads(table: Table, ours: str = "L-MAC (evidence)") -> list[str]:
     lines = []
     for metric in LEADING:
         direction = METRICS[metric].direction
-        # A mask of ones has AD 0 and Fid-In 1 by definition, so it is no rival.
+        # A mask of ones has AD 0 and Fid-In 1 by definition, so it is no rival; nor is our own second stage.
         others = {
             name: results.mean(name, metric)
             for name in results.scores
-            if name not in (ours, "AllOnes") and not math.isnan(results.mean(name, metric))
+            if name not in (ours, "AllOnes")
+            and not name.startswith("L-MAC FT")
+            and not math.isnan(results.mean(name, metric))
         }
         if not others:
             continue
@@ -196,7 +198,9 @@ def leads(table: Table, ours: str = "L-MAC (evidence)") -> list[str]:
         least, most = results.interval(second, metric)
         apart = low > most if direction > 0 else high < least
         difference, lower, upper = results.difference(ours, second, metric)
-        if direction * (mine - others[second]) <= 0:
+        if mine == others[second]:
+            verdict = f"does not lead: {second} has the same"
+        elif direction * (mine - others[second]) < 0:
             verdict = f"does not lead: {second} has {others[second]:.{METRICS[metric].digits}f}"
         else:
             verdict = f"leads before {second}, intervals {'apart' if apart else 'overlap'}"
@@ -205,4 +209,8 @@ def leads(table: Table, ours: str = "L-MAC (evidence)") -> list[str]:
             f"- {metric}: {ours} ({mine:.{digits}f}) {verdict}; clip by clip the difference is {difference:.{digits}f} "
             f"({lower:.{digits}f} to {upper:.{digits}f})."
         )
-    return ["Does L-MAC lead, among all but the mask of ones?\n\n" + "\n".join(lines)] if lines else []
+    return (
+        ["Does L-MAC lead, among all but the mask of ones and its own second stage?\n\n" + "\n".join(lines)]
+        if lines
+        else []
+    )

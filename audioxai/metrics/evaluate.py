@@ -50,7 +50,7 @@ def clip_scores(
 
 @torch.no_grad()
 def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, Tensor]:
-    """Fid-In and AD of the same masks for a classifier that had no part in them, each (B,).
+    """Fid-In and AD of the same masks, or synthesised sounds, for a classifier that had no part in them, each (B,).
 
     NaN where the judge does not predict the explained class on the clip itself: there is nothing to keep there.
     """
@@ -67,10 +67,14 @@ def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, 
             f"{list(explanation.labels)[:5]}; a judge must number the same classes alike"
         )
     with judge.frozen():
-        space, analysis = space_of(explanation, judge)
-        mask = explanation.mask.to(judge.device)
-        p = judge.probabilities(space.predict(analysis.values, analysis))
-        kept = judge.probabilities(space.predict(mask * analysis.values, analysis))
+        if explanation.synthesised:
+            sounds = explanation.input, explanation.waveform
+            p, kept = (judge.probabilities(judge(sound.to(judge.device))) for sound in sounds)
+        else:
+            space, analysis = space_of(explanation, judge)
+            mask = explanation.mask.to(judge.device)
+            p = judge.probabilities(space.predict(analysis.values, analysis))
+            kept = judge.probabilities(space.predict(mask * analysis.values, analysis))
     target = target.to(judge.device)
     agrees = p.argmax(1) == target
     scores = {

@@ -118,18 +118,22 @@ class Results:
         notes = []
         if any(self.clips(explainer) - len(self.failures.get(explainer, {})) < 2 for explainer in self.scores):
             notes.append("Fewer than two clips: no interval can be given.")
+        undefined: dict[str, list[str]] = {}  # the same words about several explainers are said once
         for explainer, scores in self.scores.items():
-            failed = self.failures.get(explainer, {})
-            counts = {name: self.undefined(explainer, name) - len(failed) for name in scores}
-            empty = ", ".join(f"{name} of {count}" for name, count in counts.items() if count > 0)
-            if empty:
-                notes.append(f"{explainer}: undefined {empty} clip(s), left out of the mean.")
+            failed = len(self.failures.get(explainer, {}))
+            counts = {name: self.undefined(explainer, name) - failed for name in scores}
+            if words := ", ".join(f"{name} of {count}" for name, count in counts.items() if count > 0):
+                undefined.setdefault(words, []).append(explainer)
+        for words, explainers in undefined.items():
+            who = "all" if len(explainers) == len(self.scores) > 1 else ", ".join(explainers)
+            notes.append(f"{who}: undefined {words} clip(s), left out of the mean.")
+        for explainer, scores in self.scores.items():
             constant = int((scores["SPS"] <= 1e-6).sum()) if "SPS" in scores else 0
             if constant and not (scores.get("MM", scores["SPS"] * 0) >= 1).all():  # a mask of ones says so itself
                 notes.append(f"{explainer}: the mask of {constant} clip(s) is constant.")
-            if failed:
-                clip, reason = next(iter(failed.items()))
-                notes.append(f"{explainer}: {len(failed)} clip(s) could not be explained; clip {clip}: {reason}")
+            if failed_clips := self.failures.get(explainer, {}):
+                clip, reason = next(iter(failed_clips.items()))
+                notes.append(f"{explainer}: {len(failed_clips)} clip(s) could not be explained; clip {clip}: {reason}")
         return [" ".join(note.split()) for note in notes]
 
     def __str__(self) -> str:

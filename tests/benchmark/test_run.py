@@ -192,6 +192,21 @@ def test_a_method_that_does_not_work_here_has_no_row_and_a_reason(tmp_path):
         assert any("may have been trained on" in note for note in table.notes)
 
 
+def test_the_second_stage_goes_on_from_the_first(esc, tmp_path):
+    settings = {"conditions": ("id",), **SMALL, "methods": ("lmac-ft-0.6", "lmac-ft-0.7")}
+    said = []
+    report = run(Settings("esc50", esc, tmp_path, **settings), said.append)
+    assert list(report.tables[0].results.scores)[-2:] == ["L-MAC FT (CTH 0.6)", "L-MAC FT (CTH 0.7)"]
+    assert [line for line in said if line.startswith("fit ")] == [
+        f"fit L-MAC {name}, stft, seed 0" for name in ("(evidence)", "FT (CTH 0.6)", "FT (CTH 0.7)")
+    ]
+    fits = [json.loads(f.read_text()) for f in (tmp_path / "fits").glob("*/explainer.json")]
+    assert sorted((f["learnt"]["finetuned_"] or {}).get("cth", 0) for f in fits) == [0, 0.6, 0.7]
+    again = []
+    run(Settings("esc50", esc, tmp_path, **settings), again.append)
+    assert not [line for line in again if line.startswith("fit ")]
+
+
 def test_several_contaminations_of_a_clip_count_once(esc, tmp_path):
     settings = Settings("esc50", esc, tmp_path, conditions=("mixtures",), per_clip=3, clips=4,
                         **{**SMALL, "methods": ("gradcam",)})  # fmt: skip

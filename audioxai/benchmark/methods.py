@@ -52,7 +52,8 @@ class Method:
 
     def identity(self, space: str, seed: int) -> dict[str, Any]:
         """What decides its masks, besides the classifier and what it was fitted on, as JSON types."""
-        return {"method": self.key, "space": space, "seed": seed, "options": self.options, "fitting": self.fitting}
+        known = {"method": self.key, "space": space, "seed": seed, "options": self.options}
+        return known | ({"fitting": self.fitting} if self.fitting else {})
 
     def learn(self, explainer: LearnedExplainer, loader: Any, *, epochs: int, **training: Any) -> None:
         """Fit a fresh explainer, or fine-tune that of :attr:`start`."""

@@ -1,4 +1,4 @@
-"""The command line: demo, fit, explain, benchmark, doctor.
+"""The command line: demo, fit, explain, benchmark, listening-test, listening-results, doctor.
 
 Results go to stdout; errors, each one line that starts with ``error:``, and progress go to stderr. Exit codes: 0 all
 done, 1 something failed, 2 wrong usage, 130 interrupted. ``AUDIOXAI_DEBUG=1`` shows the traceback of an error.
@@ -39,6 +39,7 @@ from audioxai.jobs import (
 )
 from audioxai.outputs import FitRun, output_folder
 from audioxai.pretrained import pretrained_folder
+from audioxai.report.command import listening_results, listening_test
 from audioxai.version import __version__
 
 __all__ = ["app", "main"]
@@ -284,6 +285,8 @@ def explain(
 
 
 app.command()(benchmark)
+app.command()(listening_test)
+app.command()(listening_results)
 
 
 @app.command()

@@ -339,7 +339,9 @@ def binary_guidance(mask, clean, threshold=0.35):
     """Mean cross-entropy of a mask against the cells whose log(1 + amplitude) is at least a share of the maximum."""
     levels = np.log1p(clean.astype(np.float64)).ravel()
     bound = threshold * max(levels)
-    losses = [-math.log(m) if level >= bound else -math.log(1 - m) for m, level in zip(mask.ravel(), levels, strict=True)]
+    losses = [
+        -math.log(m) if level >= bound else -math.log(1 - m) for m, level in zip(mask.ravel(), levels, strict=True)
+    ]
     return sum(losses) / len(losses)
 
 
@@ -347,3 +349,226 @@ def norm_guidance(kept, clean):
     """Squared distance over the clean energy."""
     pairs = list(zip(kept.ravel().tolist(), clean.ravel().tolist(), strict=True))
     return sum((k - c) ** 2 for k, c in pairs) / sum(c * c for _, c in pairs)
+
+
+def nmf_step(v, w, h) -> tuple[list[list[float]], list[list[float]]]:
+    """One multiplicative update of W, then of H, with the new W (Lee & Seung 2000, theorem 1), cell by cell."""
+    rows, frames, parts = range(len(v)), range(len(v[0])), range(len(h))
+
+    def model(f, n):
+        return sum(w[f][r] * h[r][n] for r in parts)
+
+    new = [
+        [w[f][r] * sum(v[f][n] * h[r][n] for n in frames) / sum(model(f, n) * h[r][n] for n in frames) for r in parts]
+        for f in rows
+    ]
+    w = new
+    return w, [
+        [h[r][n] * sum(w[f][r] * v[f][n] for f in rows) / sum(w[f][r] * model(f, n) for f in rows) for n in frames]
+        for r in parts
+    ]
+
+
+def component_mask(w, h, kept: list[bool], floor: float = 1e-10) -> list[list[float]]:
+    """What the kept components give of all that W H gives, cell by cell."""
+    parts = range(len(kept))
+    return [
+        [
+            sum(w[f][r] * h[r][n] for r in parts if kept[r]) / (sum(w[f][r] * h[r][n] for r in parts) + floor)
+            for n in range(len(h[0]))
+        ]
+        for f in range(len(w))
+    ]
+
+
+def component_relevance(weights: list[float], pooled: list[float]) -> list[float]:
+    """A class's weight of each component times its pooled activation, over the largest magnitude."""
+    products = [a * b for a, b in zip(weights, pooled, strict=True)]
+    largest = max(abs(p) for p in products)
+    return [p / largest if largest else 0.0 for p in products]
+
+
+def signed_rank_p(differences: list[float]) -> float:
+    """Two-sided p of the signed-rank test from all changes of sign, one by one."""
+    sizes = [abs(d) for d in differences if d]
+    ranks = [sum(s < size for s in sizes) + (1 + sum(s == size for s in sizes)) / 2 for size in sizes]
+    seen = sum(rank for rank, d in zip(ranks, [d for d in differences if d], strict=True) if d > 0)
+    sums = [
+        sum(rank for rank, up in zip(ranks, signs, strict=True) if up)
+        for signs in itertools.product([False, True], repeat=len(ranks))
+    ]
+    below, above = sum(s <= seen for s in sums), sum(s >= seen for s in sums)
+    return min(1.0, 2 * min(below, above) / len(sums))
+
+
+def holm(p: list[float]) -> list[float]:
+    """Holm's correction, each value on its own: the highest of what it and each smaller one must pay."""
+    corrected = []
+    for i, mine in enumerate(p):
+        paid = []
+        for j, other in enumerate(p):
+            if (other, j) <= (mine, i):
+                smaller = sum((q, k) < (other, j) for k, q in enumerate(p))
+                paid.append((len(p) - smaller) * other)
+        corrected.append(min(1.0, max(paid)))
+    return corrected
+
+
+def kaldi_fbank(x, rate, bands, low, high, window_type, frame_length=25.0, frame_shift=10.0, preemphasis=0.97, dc=True):
+    """(T,) to (N, M): frame by frame and filter by filter, from Kaldi's feature-window and mel-computations."""
+    length, shift = int(rate * frame_length / 1000), int(rate * frame_shift / 1000)
+    n_fft = 2 ** math.ceil(math.log2(length))
+    cosine = [math.cos(2 * math.pi * n / (length - 1)) for n in range(length)]
+    shape = {
+        "povey": lambda c: (0.5 - 0.5 * c) ** 0.85,
+        "hanning": lambda c: 0.5 - 0.5 * c,
+        "hamming": lambda c: 0.54 - 0.46 * c,
+        "rectangular": lambda c: 1.0,
+    }[window_type]
+
+    def mel(hz: float) -> float:
+        return 1127.0 * math.log(1.0 + hz / 700.0)
+
+    edges = [mel(low) + (mel(high) - mel(low)) * m / (bands + 1) for m in range(bands + 2)]
+    rows = []
+    for start in range(0, len(x) - length + 1, shift):
+        frame = [float(v) for v in x[start : start + length]]
+        mean = sum(frame) / length if dc else 0.0
+        frame = [v - mean for v in frame]
+        sharp = [frame[n] - preemphasis * frame[max(n - 1, 0)] for n in range(length)]
+        spectrum = np.fft.rfft([v * shape(c) for v, c in zip(sharp, cosine, strict=True)], n_fft)
+        row = []
+        for left, centre, right in zip(edges, edges[1:], edges[2:], strict=False):
+            energy = 0.0
+            for k in range(n_fft // 2):
+                m = mel(k * rate / n_fft)
+                if left < m < right:
+                    weight = (m - left) / (centre - left) if m <= centre else (right - m) / (right - centre)
+                    energy += weight * abs(spectrum[k]) ** 2
+            row.append(math.log(max(energy, 1.1920928955078125e-07)))
+        rows.append(row)
+    return np.array(rows)
+
+
+def ctc_probability(probabilities: list[list[float]], target: list[int], blank: int = 0) -> float:
+    """Sum over every path through (N, V) whose repetitions, then blanks, taken out leave the target."""
+    total = 0.0
+    for path in itertools.product(range(len(probabilities[0])), repeat=len(probabilities)):
+        if [k for k, _ in itertools.groupby(path) if k != blank] == target:
+            total += math.prod(row[k] for row, k in zip(probabilities, path, strict=True))
+    return total
+
+
+def half_overlapping_frames(clip: list[float], kernel: int) -> list[list[float]]:
+    """Frames of ``kernel`` samples, centred half a kernel apart from the first sample on, zeros outside the clip."""
+    half = kernel // 2
+    count = 1 + math.ceil(len(clip) / half)
+    at = dict(enumerate(clip))
+    return [[at.get(n * half - half + i, 0.0) for i in range(kernel)] for n in range(count)]
+
+
+def rectified_filters(clip: list[float], filters: list[list[float]]) -> list[list[float]]:
+    """max(0, <filter, frame>), filters by frames."""
+    frames = half_overlapping_frames(clip, len(filters[0]))
+    return [[max(0.0, sum(a * b for a, b in zip(f, frame, strict=True))) for frame in frames] for f in filters]
+
+
+def transposed_filters(coefficients: list[list[float]], filters: list[list[float]], samples: int) -> list[float]:
+    """Every coefficient adds its filter where its frame was."""
+    half = len(filters[0]) // 2
+    total = [0.0] * samples
+    for row, filter_ in zip(coefficients, filters, strict=True):
+        for n, weight in enumerate(row):
+            for i, tap in enumerate(filter_):
+                if 0 <= (t := n * half - half + i) < samples:
+                    total[t] += weight * tap
+    return total
+
+
+def windowed_fourier(clip: list[float], kernel: int) -> list[list[float]]:
+    """Real parts, then imaginary parts, of the unitary DFT of frames under the root of a Hann window."""
+    parts: list[list[float]] = [[], []]
+    for k in range(kernel // 2 + 1):
+        sums = [
+            sum(
+                x * math.sin(math.pi * i / kernel) * complex(math.cos(a := 2 * math.pi * k * i / kernel), -math.sin(a))
+                for i, x in enumerate(frame)
+            )
+            / math.sqrt(kernel)
+            for frame in half_overlapping_frames(clip, kernel)
+        ]
+        parts[0].append([s.real for s in sums])
+        parts[1].append([s.imag for s in sums])
+    return parts[0] + parts[1]
+
+
+def chunks(frames: list[float], size: int) -> list[list[float]]:
+    """Chunks that overlap by half, as rows of places by columns of chunks; zeros outside."""
+    half = size // 2
+    count = math.ceil(len(frames) / half) + 1
+    at = dict(enumerate(frames))
+    return [[at.get(s * half - half + i, 0) for s in range(count)] for i in range(size)]
+
+
+def join_chunks(rows: list[list[float]], frames: int) -> list[float]:
+    """The mean of all values that chunks have for a frame."""
+    half = len(rows) // 2
+    found: list[list[float]] = [[] for _ in range(frames)]
+    for i, row in enumerate(rows):
+        for s, value in enumerate(row):
+            if 0 <= (t := s * half - half + i) < frames:
+                found[t].append(value)
+    return [sum(values) / len(values) for values in found]
+
+
+def si_sar(estimate: list[float], stem: list[float], other: list[float]) -> float:
+    """Energy of the least-squares fit of both parts to the estimate over that of what is left, in dB, means removed."""
+    e, s, o = (np.array(x) - np.mean(x) for x in (estimate, stem, other))
+    parts = np.stack([s, o], 1)
+    fit = parts @ np.linalg.lstsq(parts, e, rcond=None)[0]
+    return 10 * math.log10((fit**2).sum() / ((e - fit) ** 2).sum())
+
+
+def zero_shot_logits(audio: list[list[float]], text: list[list[float]], temperature: float) -> list[list[float]]:
+    """Temperature times the cosine of every clip and every prompt."""
+
+    def length(vector):
+        return math.sqrt(sum(v * v for v in vector))
+
+    return [
+        [temperature * sum(x * y for x, y in zip(a, t, strict=True)) / (length(a) * length(t)) for t in text]
+        for a in audio
+    ]
+
+
+def contrastive(logits: list[list[float]], matches: list[list[bool]]) -> float:
+    """Mean over the clips, and over the texts, of -log softmax, averaged over the matches of each; those without are
+    left out."""
+
+    def one_way(rows, right):
+        found = []
+        for row, marks in zip(rows, right, strict=True):
+            total = sum(math.exp(v) for v in row)
+            hits = [math.log(total) - v for v, mark in zip(row, marks, strict=True) if mark]
+            if hits:
+                found.append(sum(hits) / len(hits))
+        return sum(found) / len(found) if found else 0.0
+
+    turned = [list(column) for column in zip(*logits, strict=True)], [list(c) for c in zip(*matches, strict=True)]
+    return (one_way(logits, matches) + one_way(*turned)) / 2
+
+
+def heard_steps(size: int, fill: str, starts: list[int], samples: int, steps: int) -> list[int | None]:
+    """For every step of a network's maps, window by window: which of the clip's own steps it hears, or none."""
+    own = max(1, samples * steps // size)
+    found: list[int | None] = []
+    for start in starts:
+        for step in range(steps):
+            time = (step + 0.5) * size / steps
+            if samples < size:
+                copies = {"pad": 1, "repeatpad": size // samples, "repeat": size // samples + 1}[fill]
+                place = time % samples if time < copies * samples or step == 0 else None
+            else:
+                place = start + time
+            found.append(None if place is None else min(own - 1, int(place / samples * own + 1e-9)))
+    return found

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor
 
 from audioxai.audio import write_whole
 from audioxai.errors import InputError
 from audioxai.plot import Explained, overlay_png
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from audioxai.report.parts import audio_address, data_address, page_text, templates
 
 __all__ = ["render", "write_page"]
 
 _TOP = 5  # classes listed for each clip, the target besides
 _LOADED = 8  # clips whose players load with the page; the others load when they come near the window
-_WAV_SECONDS = 30.0  # longer clips are embedded as FLAC
 _MISSING = "–"
 
 
@@ -105,15 +97,15 @@ def render(
             clips.append(_clip(explained, i, len(clips) + 1))
     mixed = len({(clip.method, clip.space) for clip in clips}) > 1
     log1p = any(explained.scale == "log1p" for explained in explanations)
-    page = _environment().get_template("page.html")
+    page = templates().get_template("page.html")
     return page.render(
-        title=_text(title),
+        title=page_text(title),
         clips=clips,
         mixed=mixed,
         log1p=log1p,
         top=_TOP,
-        tables=[(_text(caption), list(rows)) for caption, rows in tables],
-        pictures=[(_text(caption), _data_address("image/png", png)) for caption, png in pictures],
+        tables=[(page_text(caption), list(rows)) for caption, rows in tables],
+        pictures=[(page_text(caption), data_address("image/png", png)) for caption, png in pictures],
     )
 
 
@@ -137,35 +129,15 @@ def write_page(explanations: Sequence[Explained], path: str | os.PathLike[str], 
     write_whole(path, write)
 
 
-@functools.cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("audioxai.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["csp_hash"] = _csp_hash
-    return environment
-
-
-def _csp_hash(code: str) -> str:
-    """The source expression that lets exactly this script or style run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-
-
 def _clip(explained: Explained, i: int, number: int) -> _Clip:
-    name, target = _text(explained.names[i]), _text(explained.target_names[i])
+    name, target = page_text(explained.names[i]), page_text(explained.target_names[i])
     classes, target_values = _score_table(explained, i)
     sounds, quieter = _sounds(explained, i)
     mask = explained.mask[i].detach().float()
     seconds = explained.input.shape[-1] / explained.sample_rate
     facts = [
         ("Target", target),
-        ("Method", _text(explained.method)),
+        ("Method", page_text(explained.method)),
         ("Space", explained.space),
         ("Scale", explained.scale),
         ("Mask mean", f"{float(mask.mean()):.2f}"),
@@ -176,13 +148,13 @@ def _clip(explained: Explained, i: int, number: int) -> _Clip:
         name=name,
         target=target,
         facts=facts,
-        method=_text(explained.method),
+        method=page_text(explained.method),
         space=explained.space,
         approximate=explained.approximate,
         quieter=quieter,
         sounds=sounds,
-        wide=_data_address("image/png", overlay_png(explained, i)),
-        stacked=_data_address("image/png", overlay_png(explained, i, stacked=True)),
+        wide=data_address("image/png", overlay_png(explained, i)),
+        stacked=data_address("image/png", overlay_png(explained, i, stacked=True)),
         alt=f"{name}: spectrogram of the input, the mask for {target}, and spectrogram of what the mask keeps",
         classes=classes,
         target_values=target_values,
@@ -197,21 +169,11 @@ def _sounds(explained: Explained, i: int) -> tuple[list[_Sound], str]:
     peak = max(float(wave.abs().amax()) for wave in waves)
     gain = 1.0 / peak if peak > 1.0 else 1.0
     decibel = -20 * math.log10(gain)
-    sources = [_audio_address(wave * gain, explained.sample_rate) for wave in waves]
+    sources = [audio_address(wave * gain, explained.sample_rate) for wave in waves]
     labels = ("Input", "Explanation", "Remainder")
     meanings = ("the clip", "what the mask keeps", "what it removes")
     sounds = [_Sound(*words) for words in zip("123", labels, meanings, sources, strict=True)]
     return sounds, f"{decibel:.1f}" if decibel >= 0.05 else ""
-
-
-def _audio_address(wave: Tensor, sample_rate: int) -> str:
-    """A waveform (T,) within ±1 as 16-bit WAV, or as FLAC when it is long."""
-    import soundfile
-
-    kind = "FLAC" if len(wave) / sample_rate > _WAV_SECONDS else "WAV"
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave.numpy(), sample_rate, "PCM_16", format=kind)
-    return _data_address(f"audio/{kind.lower()}", buffer.getvalue())
 
 
 def _score_table(explained: Explained, i: int) -> tuple[list[_Class], list[_Value]]:
@@ -224,7 +186,7 @@ def _score_table(explained: Explained, i: int) -> tuple[list[_Class], list[_Valu
     rows = []
     for k in shown:
         label = explained.labels[k] if explained.labels else f"class {k}"
-        rows.append(_Class(_text(label), k == target, [_value(p) for p in table[:, k].tolist()]))
+        rows.append(_Class(page_text(label), k == target, [_value(p) for p in table[:, k].tolist()]))
     own = [_value(math.nan)] * 3 if target is None else [_value(p) for p in table[:, target].tolist()]
     return rows, own
 
@@ -234,12 +196,3 @@ def _value(probability: float) -> _Value:
         return _Value(_MISSING, "0")
     text = "<0.001" if 0 < probability < 0.0005 else f"{probability:.3f}"
     return _Value(text, f"{100 * min(max(probability, 0.0), 1.0):.1f}")
-
-
-def _data_address(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _text(value: str) -> str:
-    """A name as valid Unicode: file names that are no UTF-8 come with lone surrogates, which no page can hold."""
-    return value.encode("utf-8", "replace").decode()

@@ -8,9 +8,6 @@ import hashlib
 import io
 import math
 import re
-import shutil
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from browsing import press, resize, sounding, wait
 from torch import Tensor
 
 from audioxai.dsp import STFT
@@ -251,27 +249,6 @@ def test_write_page(tmp_path: Path) -> None:
 
 # --- in a browser --------------------------------------------------------------------------------------------------
 
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    driver = shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("needs the programs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, "--autoplay-policy=no-user-gesture-required"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    session.set_script_timeout(20)
-    yield session
-    session.quit()
-
 
 @pytest.fixture
 def page(browser: Any, hostile_page: Path) -> Any:
@@ -280,30 +257,6 @@ def page(browser: Any, hostile_page: Path) -> Any:
     browser.get_log("performance")
     browser.get(hostile_page.as_uri())
     return browser
-
-
-def resize(browser: Any, width: int) -> None:
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def press(browser: Any, key: str) -> None:
-    from selenium.webdriver import ActionChains
-
-    ActionChains(browser).send_keys(key).perform()
-
-
-def wait(condition: Callable[[], object], what: str, seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
-        time.sleep(0.05)
-
-
-def sounding(browser: Any) -> list[int]:
-    script = "return [...document.querySelectorAll('audio')].map((a, i) => a.paused ? -1 : i).filter(i => i >= 0)"
-    found: list[int] = browser.execute_script(script)
-    return found
 
 
 def moment(browser: Any, index: int) -> float:

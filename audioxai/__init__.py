@@ -4,6 +4,8 @@ explainer = LMAC(classifier).fit(loader)
 mask, audio = explainer.explain(waveform, target)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from audioxai.audio import load, save
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import (
@@ -18,8 +20,10 @@ from audioxai.errors import (
     TargetError,
 )
 from audioxai.explainers import (
+    L2I,
     LIME,
     LMAC,
+    LMACTD,
     AllOnes,
     DeepSHAP,
     EnergyMask,
@@ -42,10 +46,37 @@ from audioxai.explainers import (
 )
 from audioxai.explanation import Explanation, Scores
 from audioxai.frontends import LogMel, LogSTFT
+from audioxai.kaldi import KaldiFbank
 from audioxai.metrics import evaluate
 from audioxai.pretrained import load_pretrained
 from audioxai.spaces import MelSpace, STFTSpace, WaveformSpace
 from audioxai.version import __version__
+from audioxai.zero_shot import ZeroShotClassifier
+
+if TYPE_CHECKING:
+    from audioxai.adapters.callable import from_callable
+    from audioxai.adapters.huggingface import from_huggingface
+    from audioxai.adapters.images import from_image_network
+    from audioxai.adapters.speechbrain import from_speechbrain
+    from audioxai.adapters.torchaudio import from_torchaudio
+
+#: Names that are imported on use, and the modules that hold them.
+_ON_USE = {
+    "from_callable": "audioxai.adapters.callable",
+    "from_huggingface": "audioxai.adapters.huggingface",
+    "from_image_network": "audioxai.adapters.images",
+    "from_speechbrain": "audioxai.adapters.speechbrain",
+    "from_torchaudio": "audioxai.adapters.torchaudio",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_USE:
+        raise AttributeError(f"module 'audioxai' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_ON_USE[name]), name)
+
 
 __all__ = [
     "AllOnes",
@@ -67,9 +98,12 @@ __all__ = [
     "InputError",
     "InputXGradient",
     "IntegratedGradients",
+    "KaldiFbank",
     "KernelSHAP",
+    "L2I",
     "LIME",
     "LMAC",
+    "LMACTD",
     "LearnedExplainer",
     "LogMel",
     "LogSTFT",
@@ -86,8 +120,14 @@ __all__ = [
     "SmoothGrad",
     "TargetError",
     "WaveformSpace",
+    "ZeroShotClassifier",
     "__version__",
     "evaluate",
+    "from_callable",
+    "from_huggingface",
+    "from_image_network",
+    "from_speechbrain",
+    "from_torchaudio",
     "load",
     "load_pretrained",
     "save",

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from audioxai.errors import AudioXAIError, ClassifierError, ConfigError
 from audioxai.frontends import SpectralFrontend
 from audioxai.latents import LatentLayer, choose_layers, name_of, read_layers
 
-__all__ = ["AudioClassifier"]
+__all__ = ["AudioClassifier", "hash_weights"]
 
 
 class AudioClassifier(nn.Module):
@@ -37,6 +37,9 @@ class AudioClassifier(nn.Module):
         >>> classifier(torch.zeros(2, 16000)).shape
         torch.Size([2, 3])
     """
+
+    #: Whether a target may be a text that is not among the labels.
+    any_label: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -158,6 +161,18 @@ class AudioClassifier(nn.Module):
         """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""
         return [layer.as_map(latent) for layer, latent in zip(self.latent_layers, latents, strict=True)]
 
+    def vocabularies(self, targets: Sequence[Any]) -> list[tuple[Any, list[int]]]:
+        """Groups of targets that are answered together: a vocabulary for :meth:`using`, and their places; here all.
+
+        Where :attr:`any_label` holds, texts that are not among the labels have a vocabulary with them.
+        """
+        return [(None, list(range(len(targets))))]
+
+    @contextmanager
+    def using(self, vocabulary: Any) -> Iterator[None]:
+        """Inside, labels and logits are those of one of the :meth:`vocabularies`."""
+        yield
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too."""
@@ -184,8 +199,15 @@ class AudioClassifier(nn.Module):
         config = self.frontend.config() if isinstance(self.frontend, SpectralFrontend) else repr(self.frontend)
         head: dict[str, Any] = {"frontend": config, "sample_rate": self.sample_rate, "multilabel": self.multilabel}
         digest.update(json.dumps(head, sort_keys=True).encode())
-        for name, value in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            if isinstance(value, Tensor):
-                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        hash_weights(digest, self.network)
+        if self.frontend is not None:
+            hash_weights(digest, self.frontend)
         return digest.hexdigest()
+
+
+def hash_weights(digest: hashlib._Hash, module: nn.Module) -> None:
+    """Add the names and values of a module's weights to a digest."""
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        if isinstance(value, Tensor):
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -58,6 +58,8 @@ class Explanation:
         stft: the transform behind the mask, or ``None``.
         attribution: signed map shaped like the mask, or ``None`` when the method yields masks.
         multilabel: the scores are sigmoids, one a class, not shares of one.
+        synthesised: the method made the sounds itself; the mask only describes what is kept, and scores are those of
+            the sounds.
         names: one name per clip, such as its file.
 
     :attr:`removed` and :attr:`scores` are computed when first asked for; the classifier must be unchanged until then.
@@ -78,6 +80,7 @@ class Explanation:
     stft: STFT | None = None
     attribution: Tensor | None = None
     multilabel: bool = False
+    synthesised: bool = False
     names: list[str] = field(default_factory=list)
     _removed: Callable[[], Tensor] | None = None
     _scores: Callable[[], Scores] | None = None
@@ -203,6 +206,7 @@ class Explanation:
             "sample_rate",
             "approximate",
             "multilabel",
+            "synthesised",
             "names",
         )
         meta = {name: getattr(self, name) for name in plain}

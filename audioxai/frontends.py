@@ -7,7 +7,7 @@ Under autocast the front ends stay in float32: bfloat16 keeps three digits, whic
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,10 @@ class SpectralFrontend(nn.Module):
         layout: axes of the output. B batch, 1 a channel axis, N frames, M mel bands or F bins:
             ``"BNM"``, ``"BMN"``, ``"B1NM"``, ``"B1MN"``; with F in place of M for :class:`LogSTFT`.
     """
+
+    #: Whether :meth:`from_magnitude` of the clip's own magnitude gives what :meth:`forward` does; where it does not,
+    #: as when clips are tiled first, masked spectrograms reach the network as sound.
+    direct: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, nearest
 if TYPE_CHECKING:
     from audioxai.classifier import AudioClassifier
 
-__all__ = ["PROBE_SECONDS", "LatentLayer", "choose_layers", "name_of", "read_layers"]
+__all__ = ["PROBE_SECONDS", "LatentLayer", "choose_layers", "module_shapes", "name_of", "read_layers"]
 
 _MOST_LAYERS = 4
 PROBE_SECONDS = (1.0, 2.0, 5.0, 10.0)
@@ -177,7 +177,7 @@ def _dry_runs(classifier: AudioClassifier) -> list[dict[str, torch.Size]]:
         for seconds in PROBE_SECONDS:
             noise = 0.1 * torch.randn(2, round(seconds * classifier.sample_rate), generator=generator)
             try:
-                runs.append(_shapes(classifier, noise.to(classifier.device)))
+                runs.append(module_shapes(classifier, noise.to(classifier.device)))
             except (AudioXAIError, RuntimeError) as error:
                 failure = error
             if len(runs) == 2:
@@ -190,7 +190,8 @@ def _dry_runs(classifier: AudioClassifier) -> list[dict[str, torch.Size]]:
     return runs
 
 
-def _shapes(classifier: AudioClassifier, waveform: Tensor) -> dict[str, torch.Size]:
+def module_shapes(classifier: AudioClassifier, waveform: Tensor) -> dict[str, torch.Size]:
+    """Output shapes of the modules that run exactly once for two clips (2, T), in order of execution."""
     shapes: dict[str, torch.Size] = {}
     calls: dict[str, int] = {}
 

@@ -10,8 +10,10 @@ __all__ = [
     "mask_in",
     "mask_out",
     "norm_guidance",
+    "si_snr",
     "similarity",
     "sparsity",
+    "stem_distance",
     "stem_guidance",
     "target_log_probabilities",
 ]
@@ -98,3 +100,34 @@ def norm_guidance(kept: Tensor, clean: Tensor, floor: float = 1e-8) -> Tensor:
     Source: L-MAC, objective of stage 2, || M X - X_clean ||, here squared and relative, so that levels do not matter.
     """
     return (kept - clean).square().flatten(1).sum(1) / clean.square().flatten(1).sum(1).clamp(min=floor)
+
+
+def si_snr(estimate: Tensor, reference: Tensor, floor: float = 1e-8) -> Tensor:
+    """Scale-invariant signal-to-noise ratio in dB, (B, T), (B, T) to (B,); finite for silence, at most 80 dB.
+
+    Source: Luo & Mesgarani 2019, eq. 12 to 14: means removed, estimate projected on the reference.
+    """
+    estimate, reference = (x - x.mean(1, keepdim=True) for x in (estimate, reference))
+    scale = (estimate * reference).sum(1, keepdim=True) / (reference.square().sum(1, keepdim=True) + floor)
+    target = scale * reference
+    signal, noise = target.square().sum(1), (estimate - target).square().sum(1)
+    return 10 * torch.log10((signal + floor) / (noise + floor * signal + floor))
+
+
+def stem_distance(kept: Tensor, removed: Tensor, stem: Tensor, other: Tensor, floor: float = 1e-8) -> Tensor:
+    """How far two sounds are from the two parts of a self-made mixture, each as a share of its part's energy.
+
+    Args:
+        kept: (B, T).
+        removed: (B, T).
+        stem: (B, T), what should be kept.
+        other: (B, T), what should be removed.
+        floor: of the energies, so that silence stays finite.
+
+    Returns:
+        (B,), 0 where both are met.
+    """
+    pairs = ((kept, stem), (removed, other))
+    return torch.stack(
+        [(sound - part).square().sum(1) / part.square().sum(1).clamp(min=floor) for sound, part in pairs]
+    ).sum(0)

@@ -20,6 +20,8 @@ from audioxai.errors import AudioXAIError, ConfigError, OutputError
 from audioxai.files import write_bytes
 from audioxai.frontends import LogMel, LogSTFT, SpectralFrontend
 from audioxai.nn import CNN14, CompactCNN, WaveformCNN
+from audioxai.store_zero_shot import NETWORK, build_zero_shot, save_zero_shot
+from audioxai.zero_shot import ZeroShotClassifier
 
 __all__ = ["load_classifier", "save_classifier"]
 
@@ -29,7 +31,7 @@ _WEIGHTS, _CONFIG = "classifier.safetensors", "classifier.json"
 
 
 def save_classifier(classifier: AudioClassifier, folder: str | os.PathLike[str]) -> Path:
-    """Write a reference network with its front end and labels.
+    """Write a reference network with its front end and labels, or a zero-shot classifier of a compact CLAP.
 
     Raises:
         ConfigError: the network or front end is not one of the toolkit's own, or was built with other sizes.
@@ -37,6 +39,9 @@ def save_classifier(classifier: AudioClassifier, folder: str | os.PathLike[str])
     """
     from safetensors.torch import save
 
+    if isinstance(classifier, ZeroShotClassifier):
+        save_zero_shot(classifier, Path(folder), _WEIGHTS, _CONFIG)
+        return Path(folder)
     network, frontend = type(classifier.network).__name__, classifier.frontend
     known = network in _NETWORKS and (frontend is None or type(frontend).__name__ in _FRONTENDS)
     if not known or (frontend is None) != (network == "WaveformCNN"):
@@ -77,8 +82,11 @@ def load_classifier(folder: str | os.PathLike[str]) -> AudioClassifier:
     folder = Path(folder)
     try:
         config = json.loads((folder / _CONFIG).read_text())
+        weights = load((folder / _WEIGHTS).read_bytes())
+        if config["network"] == NETWORK:
+            return build_zero_shot(config, weights, _frontend(config["frontend"])).eval()
         network = _build(config)
-        network.load_state_dict(load((folder / _WEIGHTS).read_bytes()))
+        network.load_state_dict(weights)
         classifier = AudioClassifier(
             network,
             sample_rate=config["sample_rate"],

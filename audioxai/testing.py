@@ -175,7 +175,8 @@ def _targets(t: _Trial) -> None:
         _require(gap <= t.tolerance, f"target={form!r}: mask differs by {gap:.2g} from target={k}")
     for one, target in zip(t.explainer.explain_all(t.clips, [k, None]), (k, None), strict=True):
         t.same(f"explain_all, target={target}", one, expected if target == k else None)
-    for wrong in (1.5, [0] * (size + 1), "no such label", classes, torch.zeros(size)):
+    unknown = " " if t.explainer.classifier.any_label else "no such label"
+    for wrong in (1.5, [0] * (size + 1), unknown, classes, torch.zeros(size)):
         _refused(t, TargetError, t.clips, wrong)
 
 
@@ -204,6 +205,7 @@ def _untouched(t: _Trial) -> None:
             parameter.grad = torch.ones_like(parameter)
         state = {name: value.clone() for name, value in network.state_dict().items()}
         attributes = {name: set(vars(module)) for name, module in network.named_modules()}
+        hooked = {name: _hooks(module) for name, module in network.named_modules()}
         draws = _torchs(t), _numpys()
         for target in (None, t.whole.scores.input.shape[1]):
             when = "after an exception" if target else "after explain()"
@@ -217,8 +219,7 @@ def _untouched(t: _Trial) -> None:
                 untouched = parameter.grad is not None and torch.equal(parameter.grad, torch.ones_like(parameter))
                 _require(untouched, f"{when}: gradients have changed")
             for name, module in network.named_modules():
-                hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-                _require(not hooks and not module._backward_pre_hooks, f"{when}: a hook is left on {name!r}")
+                _require(_hooks(module) == hooked[name], f"{when}: a hook is left on {name!r}")
                 left = set(vars(module)) - attributes[name]
                 _require(not left, f"{when}: attributes {sorted(left)} are left on {name!r}")
             for name, value in network.state_dict().items():
@@ -231,6 +232,12 @@ def _untouched(t: _Trial) -> None:
         for parameter, (flag, gradient) in zip(parameters, kept, strict=True):
             parameter.requires_grad_(flag)
             parameter.grad = gradient
+
+
+def _hooks(module: torch.nn.Module) -> list[int]:
+    """The numbers of a module's hooks; it may have some of its own."""
+    kinds = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return [number for kind in kinds for number in kind]
 
 
 def _grad_modes(t: _Trial) -> None:

@@ -56,10 +56,10 @@ class Method:
         return known | ({"fitting": self.fitting} if self.fitting else {})
 
     def learn(self, explainer: LearnedExplainer, loader: Any, *, epochs: int, **training: Any) -> None:
-        """Fit a fresh explainer, or fine-tune that of :attr:`start`."""
+        """Fit a fresh explainer, fine-tune that of :attr:`start`, or leave it as it is."""
         if self.start is None:
             explainer.fit(loader, epochs=epochs, **self.fitting, **training)
-        else:
+        elif self.fitting:
             explainer.finetune(loader, epochs=max(1, epochs // 4), **self.fitting, **training)  # type: ignore[attr-defined]
 
 
@@ -101,6 +101,8 @@ METHODS = {
             Method(f"lmac-ft-{cth}", f"L-MAC FT (CTH {cth})", ax.LMAC, fitting={"cth": cth, "lr": 1e-3}, start="lmac")
             for cth in (0.6, 0.7)
         ),
+        Method("l2i-0.2", "L2I (RTH 0.2)", ax.L2I, options={"threshold": 0.2}),
+        Method("l2i-0.4", "L2I (RTH 0.4)", ax.L2I, options={"threshold": 0.4}, start="l2i-0.2"),
         Method(
             "lmac/published-narrow",
             "L-MAC (published, 128 channels)",

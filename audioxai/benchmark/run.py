@@ -175,7 +175,7 @@ class _Run:
 
             def attempt(batch: int) -> None:
                 checkpoint = place.with_suffix(f".checkpoint-{batch}.safetensors")
-                fresh = explainer if before is None else self._load(explainer, before)
+                fresh = explainer if before is None else self._load(explainer, before, **method.options)
                 method.learn(
                     fresh, training_loader(data, self.device, batch), epochs=s.epochs, checkpoint=checkpoint,
                     precision=s.precision, progress=False,
@@ -189,8 +189,9 @@ class _Run:
         place, _ = self.store.make("fits", what, inputs, fit)
         return self._load(explainer, place), place.name
 
-    def _load(self, explainer: LearnedExplainer, place: Path) -> LearnedExplainer:
-        return type(explainer).from_pretrained(place, classifier=self.classifier, max_batch=explainer.max_batch)
+    def _load(self, explainer: LearnedExplainer, place: Path, **options: Any) -> LearnedExplainer:
+        options["max_batch"] = explainer.max_batch
+        return type(explainer).from_pretrained(place, classifier=self.classifier, **options)
 
     def _within_budget(
         self, minutes: float, sets: list[TestSet], methods: list[Method], built: Built

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ from audioxai.explanation import Explanation, Scores
 from audioxai.inputs import WaveformLike, as_waveform
 from audioxai.spaces import Analysis, Scale, Space, make_space
 from audioxai.targets import Target, TargetLike, parse_target
+
+if TYPE_CHECKING:
+    from audioxai.zero_shot import Vocabulary
 
 __all__ = ["Explainer", "Score", "Solution"]
 
@@ -49,12 +52,30 @@ class Solution:
         logits: (B, K) of the clips, or ``None`` if the method needed no pass over them.
         target: resolved target.
         attribution: (B, ...) signed, or ``None``.
+        sounds: what is kept and removed, each (B, T), where the method makes the sounds itself; the mask then only
+            describes them, and scores are asked of the sounds.
     """
 
     mask: Tensor
     logits: Tensor | None
     target: Target
     attribution: Tensor | None = None
+    sounds: tuple[Tensor, Tensor] | None = None
+
+    def sound(self, which: int, space: Space, analysis: Analysis) -> Tensor:
+        """What is kept (0) or removed (1), (B, T)."""
+        if self.sounds is not None:
+            return self.sounds[which]
+        return space.resynthesise(self._gain(which) * analysis.values, analysis)
+
+    def predict(self, which: int, space: Space, analysis: Analysis) -> Tensor:
+        """The classifier's logits (B, K) for what is kept (0) or removed (1)."""
+        if self.sounds is not None:
+            return torch.as_tensor(space.classifier(self.sounds[which]))
+        return space.predict(self._gain(which) * analysis.values, analysis)
+
+    def _gain(self, which: int) -> Tensor:
+        return 1 - self.mask if which else self.mask
 
 
 class Explainer:
@@ -192,7 +213,11 @@ class Explainer:
 
         Args: as for :meth:`explain`.
         """
-        _, solutions = self._find(self._clips(waveform, sample_rate), [target])
+        clips = self._clips(waveform, sample_rate)
+        self._begin()
+        ((vocabulary, _),) = self.classifier.vocabularies([target])
+        with self.classifier.using(vocabulary):
+            _, solutions = self._find(clips, [target])
         return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
 
     # Inside -------------------------------------------------------------------------------------------------------
@@ -209,15 +234,20 @@ class Explainer:
             names = [os.path.basename(waveform)]
         if names is not None and len(names) != len(clips):
             raise InputError(f"{len(names)} names were given for {len(clips)} clip(s)")
-        analyses, solutions = self._find(clips, targets)
-        return [self._pack(clips, list(parts), analyses, names) for parts in zip(*solutions, strict=True)]
+        self._begin()
+        made: dict[int, Explanation] = {}
+        for vocabulary, places in self.classifier.vocabularies(targets):
+            with self.classifier.using(vocabulary):
+                analyses, solutions = self._find(clips, [targets[place] for place in places])
+                columns = zip(places, zip(*solutions, strict=True), strict=True)
+                made |= {p: self._pack(clips, list(parts), analyses, names, vocabulary) for p, parts in columns}
+        return [made[place] for place in range(len(targets))]
 
     def _clips(self, waveform: WaveformLike, sample_rate: int | None) -> Tensor:
         return as_waveform(waveform, self.classifier.sample_rate, sample_rate).to(self.classifier.device)
 
     def _find(self, clips: Tensor, targets: Sequence[TargetLike]) -> tuple[list[Analysis], list[list[Solution]]]:
         """Per part of at most ``max_batch`` clips its analysis and one solution per target."""
-        self._begin()
         parsed = [parse_target(target, len(clips), self.classifier.labels) for target in targets]
         solutions: list[list[Solution]] = []
         analyses: list[Analysis] = []
@@ -255,33 +285,37 @@ class Explainer:
         solutions: list[Solution],
         analyses: list[Analysis],
         names: Sequence[str] | None,
+        vocabulary: Vocabulary | None,
     ) -> Explanation:
         space, classifier = self.space, self.classifier
         target = _join([s.target for s in solutions])
+        labels = classifier.labels
+        kept_labels: Tensor | slice = slice(None)
+        if vocabulary is not None and target.classes is not None:
+            vocabulary, kept_labels, classes = vocabulary.trim(target.classes)
+            labels, target = vocabulary.labels, replace(target, classes=classes)
         attributions = [s.attribution for s in solutions if s.attribution is not None]
 
-        def sound(gains: Callable[[Tensor], Tensor]) -> Tensor:
+        def sound(which: int) -> Tensor:
             with torch.no_grad():
-                parts = zip(solutions, analyses, strict=True)
-                return torch.cat([space.resynthesise(gains(s.mask) * a.values, a) for s, a in parts])
+                return torch.cat([s.sound(which, space, a) for s, a in zip(solutions, analyses, strict=True)])
 
         def scores() -> Scores:
             rows = []
-            with self._untouched(), torch.no_grad():
+            with classifier.using(vocabulary), self._untouched(), torch.no_grad():
                 for s, a in zip(solutions, analyses, strict=True):
-                    given = space.predict(a.values, a) if s.logits is None else s.logits
-                    kept = space.predict(s.mask * a.values, a)
-                    left = space.predict((1 - s.mask) * a.values, a)
-                    rows.append([classifier.probabilities(logits) for logits in (given, kept, left)])
+                    given = space.predict(a.values, a) if s.logits is None else s.logits[:, kept_labels]
+                    kept, removed = (s.predict(which, space, a) for which in (0, 1))
+                    rows.append([classifier.probabilities(logits) for logits in (given, kept, removed)])
             return Scores(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
         return Explanation(
             mask=torch.cat([s.mask for s in solutions]),
-            waveform=sound(lambda mask: mask),
+            waveform=sound(0),
             input=clips,
             target=target.classes,
-            target_names=target.names(classifier.labels, len(clips)),
-            labels=classifier.labels,
+            target_names=target.names(labels, len(clips)),
+            labels=labels,
             method=self.name,
             space=space.name,
             scale=space.scale,
@@ -291,8 +325,9 @@ class Explainer:
             stft=getattr(space, "stft", None),
             attribution=torch.cat(attributions) if attributions else None,
             multilabel=classifier.multilabel,
+            synthesised=any(s.sounds is not None for s in solutions),
             names=list(names) if names is not None else [],
-            _removed=lambda: sound(lambda mask: 1 - mask),
+            _removed=lambda: sound(1),
             _scores=scores,
         )
 

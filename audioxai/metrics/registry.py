@@ -83,9 +83,10 @@ class Case:
         else:
             space, analysis = space_of(self.explanation, classifier)
         network = space.classifier
+        ((vocabulary, _),) = network.vocabularies([list(self.explanation.labels or ())])
 
         def logits(values: Tensor, rows: Tensor) -> Tensor:
-            with network.frozen(), torch.no_grad():
+            with network.using(vocabulary), network.frozen(), torch.no_grad():
                 parts = zip(torch.split(values, size), torch.split(rows, size), strict=True)
                 return torch.cat([space.predict(some, analysis, clips) for some, clips in parts])
 
@@ -208,7 +209,10 @@ def _infidelity(case: Case) -> Tensor:
 def _sensitivity(case: Case) -> Tensor:
     if case.explainer is None:
         raise ConfigError("max-sensitivity explains changed clips again; give the explainer")
-    return metric.max_sensitivity(case.explainer, case.explanation.input, case.target)
+    named = case.explainer.classifier.any_label  # by prompts, which need not be among the classifier's own
+    return metric.max_sensitivity(
+        case.explainer, case.explanation.input, case.explanation.target_names if named else case.target
+    )
 
 
 _ALL = (

@@ -1,6 +1,25 @@
-"""Networks that know nothing of explanations: reference classifiers and decoders."""
+"""Networks that know nothing of explanations: reference classifiers, decoders and separators."""
 
+from audioxai.nn.clap import CompactCLAP, NgramEncoder
 from audioxai.nn.classifiers import CNN14, CompactCNN, WaveformCNN
 from audioxai.nn.decoder import EvidenceDecoder
+from audioxai.nn.filterbank import Filterbank, FourierFilterbank, LearnedFilterbank, fit_filterbank
+from audioxai.nn.separator import Separator
+from audioxai.nn.sepformer import DualPath
+from audioxai.nn.tcn import TCN
 
-__all__ = ["CNN14", "CompactCNN", "EvidenceDecoder", "WaveformCNN"]
+__all__ = [
+    "CNN14",
+    "TCN",
+    "CompactCLAP",
+    "CompactCNN",
+    "DualPath",
+    "EvidenceDecoder",
+    "Filterbank",
+    "FourierFilterbank",
+    "LearnedFilterbank",
+    "NgramEncoder",
+    "Separator",
+    "WaveformCNN",
+    "fit_filterbank",
+]

@@ -16,7 +16,7 @@ from audioxai.errors import ConfigError, OutputError
 from audioxai.files import PathLike
 from audioxai.nn.classifiers import CNN14
 
-__all__ = ["load_cnn14"]
+__all__ = ["load_cnn14", "panns_names", "read_tensors"]
 
 _SHOWN = 3  # names listed in an error
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -72,6 +72,11 @@ _LAYOUTS = {
 }
 
 
+def panns_names() -> dict[str, str]:
+    """PANNs' names of a CNN14's trunk to ours."""
+    return _LAYOUTS["panns"].names()
+
+
 def load_cnn14(
     path: PathLike,
     n_classes: int,
@@ -115,7 +120,7 @@ def load_cnn14(
         raise ConfigError(f"head='fresh' does not read head_path={os.fspath(head_path)!r}; choose one of the two")
     if n_classes < 1:
         raise ConfigError(f"n_classes={n_classes} must be at least 1")
-    tensors = _read(path)
+    tensors = read_tensors(path)
     kind = _find(tensors, path) if layout == "auto" else layout
     names, ignored = _LAYOUTS[kind].names(), set(_LAYOUTS[kind].ignored)
     if head == "fresh":
@@ -214,7 +219,7 @@ def _some(names: Iterable[str]) -> str:
 
 def _read_linear(path: PathLike) -> dict[str, Tensor]:
     """``weight`` and ``bias`` of one linear layer; SpeechBrain's own class puts ``w.`` before them."""
-    tensors = _read(path)
+    tensors = read_tensors(path)
     if tensors.keys() == {"w.weight", "w.bias"}:
         tensors = {name.removeprefix("w."): tensor for name, tensor in tensors.items()}
     if tensors.keys() != {"weight", "bias"}:
@@ -226,8 +231,12 @@ def _read_linear(path: PathLike) -> dict[str, Tensor]:
     return tensors
 
 
-def _read(path: PathLike) -> dict[str, Tensor]:
-    """Name to tensor; of a file with an entry ``"model"``, those in it."""
+def read_tensors(path: PathLike) -> dict[str, Tensor]:
+    """Name to tensor; of a file with an entry ``"model"``, those in it. Nothing is unpickled.
+
+    Raises:
+        OutputError: a file that is missing, damaged, or holds more than tensors.
+    """
     place = repr(os.fspath(path))
     try:
         content = _load(Path(path))

@@ -68,6 +68,12 @@ class EvidenceDecoder(nn.Module):
             (B, F, N) or (B, T).
         """
         frames = values.shape[-1]
+        planes = self.planes(self.trunk(latents, evidence, frames), frames)
+        with torch.autocast(values.device.type, enabled=False):
+            return _gate(planes, values.float())
+
+    def trunk(self, latents: Sequence[Tensor], evidence: Sequence[Tensor] | None, frames: int) -> Tensor:
+        """What the levels make of the maps, at the size of the shallowest one and at most ``frames`` long."""
         x: Tensor | None = None
         for level in reversed(range(len(latents))):
             h = _level(_limit(latents[level], frames))
@@ -78,11 +84,16 @@ class EvidenceDecoder(nn.Module):
             if x is not None:
                 y = y + _resize(self.up[level](x), y.shape[2], y.shape[3])
             x = self.blocks[level](y)
-        planes = self.out(x)
+        assert x is not None
+        return x
+
+    def planes(self, x: Tensor, frames: int) -> Tensor:
+        """The planes a, b, c (B, 3, F, N) of N = ``frames``, from what :meth:`trunk` gave, in float32."""
+        planes: Tensor = self.out(x)
         if self.learnt_rows:
             planes = planes.mean(2).reshape(len(planes), 3, _LEARNT_ROWS, -1)
-        with torch.autocast(values.device.type, enabled=False):
-            return _gate(self._to_rows(planes.float(), frames), values.float())
+        with torch.autocast(planes.device.type, enabled=False):
+            return self._to_rows(planes.float(), frames)
 
     def scaled(self, evidence: Tensor) -> Tensor:
         """Evidence of a level as the decoder takes it."""

@@ -2,6 +2,7 @@
 
     python tests/tools/make_reference_arrays.py torchaudio      # writes torchaudio.npz
     python tests/tools/make_reference_arrays.py transformers    # writes transformers.npz
+    python tests/tools/make_reference_arrays.py kaldi           # writes kaldi.npz, with torchaudio
 
 Each needs that library installed. torchaudio 2.11 does not load beside CPU-only torch; in an environment of its own,
 deleting its shared libraries (*.so) leaves the functions used here, which are pure Python.
@@ -76,8 +77,31 @@ def transformers_arrays() -> dict[str, np.ndarray]:
     return out
 
 
+KALDI = {
+    "defaults": {},
+    "ast": {"window_type": "hanning", "num_mel_bins": 128},
+    "other": {
+        "window_type": "hamming", "num_mel_bins": 40, "low_freq": 50.0, "high_freq": -400.0, "frame_length": 30.0,
+        "frame_shift": 7.0, "preemphasis_coefficient": 0.5, "remove_dc_offset": False,
+    },
+    "slow": {"window_type": "rectangular", "sample_frequency": 8000.0},
+}  # fmt: skip
+
+
+def kaldi_arrays() -> dict[str, np.ndarray]:
+    import torchaudio
+    from torchaudio.compliance import kaldi
+
+    out = {"versions": np.array([f"torchaudio {torchaudio.__version__}", f"torch {torch.__version__}"])}
+    clip = torch.from_numpy(synthetic_clip(0.3, 16_000))[None].double()
+    for name, options in KALDI.items():
+        out[name] = kaldi.fbank(clip, **options).numpy()
+    return out
+
+
 def main(library: str) -> None:
-    arrays = {"torchaudio": torchaudio_arrays, "transformers": transformers_arrays}[library]()
+    makers = {"torchaudio": torchaudio_arrays, "transformers": transformers_arrays, "kaldi": kaldi_arrays}
+    arrays = makers[library]()
     path = HERE.parent / "data_arrays" / f"{library}.npz"
     path.parent.mkdir(exist_ok=True)
     np.savez_compressed(path, **arrays)

@@ -1,0 +1,1 @@
+"""Foreign models as :class:`audioxai.AudioClassifier`, one file each; each is imported on use."""

@@ -1,0 +1,237 @@
+"""Recordings of any length, explained window by window from disk to disk, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audioxai.dsp import resample
+from audioxai.errors import AudioFileError, AudioXAIError, ConfigError
+from audioxai.explanation import Explanation
+from audioxai.files import write_whole
+from audioxai.targets import TargetLike
+
+if TYPE_CHECKING:
+    from audioxai.explainers.base import Explainer
+
+__all__ = ["LongExplanation", "Window", "explain_long"]
+
+_MARGIN = 0.05  # seconds that resampling a window may look beyond it
+_UNKNOWN_FRAMES = 2**62  # what libsndfile gives for a stream of unknown length
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of a long recording.
+
+    Args:
+        start: in s.
+        end: in s.
+        target: name of what is explained there.
+        scores: its probability in the window, in what is kept and in what is removed; ``None`` if it is no one class.
+    """
+
+    start: float
+    end: float
+    target: str
+    scores: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class LongExplanation:
+    """Where the sounds of a long recording are, and what was explained when.
+
+    Args:
+        waveform: WAV file (32-bit float, at the classifier's rate) of what is kept.
+        removed: WAV file of what is removed.
+        windows: in the order of time.
+    """
+
+    waveform: Path
+    removed: Path
+    windows: tuple[Window, ...]
+
+
+def explain_long(
+    explainer: Explainer,
+    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    target: TargetLike = None,
+    *,
+    seconds: float = 10.0,
+    overlap: float = 1.0,
+) -> LongExplanation:
+    """Explain a recording window by window and write ``explanation.wav`` and ``removed.wav``, cross-faded.
+
+    The weights of two windows add up to 1 where they overlap, so what is kept and removed adds up to what it does in
+    each window. The target is asked in every window: with ``None``, each window explains its own predicted class.
+
+    Args:
+        explainer: fitted; any that gives sounds.
+        path: of an audio file of any rate and length.
+        folder: where the files go; each is written whole or not at all.
+        target: one for all windows, see :mod:`audioxai.targets`.
+        seconds: of a window; the last one may be half as long again.
+        overlap: of two windows in s, at most half of ``seconds``.
+
+    Raises:
+        ConfigError: lengths out of range.
+        AudioFileError: no audio file, or one that is cut short.
+        OutputError: a file could not be written.
+    """
+    if not (0 <= overlap <= seconds / 2 and seconds > 0):
+        raise ConfigError(f"seconds={seconds}, overlap={overlap}: windows need 0 <= overlap <= seconds / 2")
+    rate, folder = explainer.classifier.sample_rate, Path(folder)
+    kept_path, removed_path = folder / "explanation.wav", folder / "removed.wav"
+    windows: list[Window] = []
+
+    def work(kept_file: BinaryIO, removed_file: BinaryIO) -> None:
+        with _wav(kept_file, rate) as kept, _wav(removed_file, rate) as removed:
+            fader = _Fader()
+            for start, fade, waveform in _windows(Path(path), rate, seconds, overlap):
+                explanation = explainer.explain(waveform, target)
+                windows.append(_window(explanation, start / rate, rate))
+                sounds = torch.stack([explanation.waveform[0], explanation.removed[0]]).cpu()
+                _write(fader.add(sounds, fade), kept, removed)
+            _write(fader.tail, kept, removed)
+
+    def guarded(kept_file: BinaryIO, removed_file: BinaryIO) -> None:
+        try:
+            work(kept_file, removed_file)
+        except AudioXAIError as error:  # some are OSErrors, but tell of the input
+            raise _Stopped(error) from error
+
+    try:
+        write_whole(kept_path, lambda kept: write_whole(removed_path, lambda removed: guarded(kept, removed)))
+    except _Stopped as stopped:
+        raise stopped.error from None
+    return LongExplanation(kept_path, removed_path, tuple(windows))
+
+
+class _Stopped(Exception):
+    """Carries an error past what writes files."""
+
+    def __init__(self, error: AudioXAIError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class _Fader:
+    """Joins windows of two sounds (2, T) by cross-fading each with the tail of the one before."""
+
+    def __init__(self) -> None:
+        self.tail = torch.zeros(2, 0)
+
+    def add(self, sounds: Tensor, fade: tuple[int, int]) -> Tensor:
+        """What no later window changes, (2, T').
+
+        Args:
+            sounds: (2, T).
+            fade: samples at the start that overlap the window before, and at the end that overlap the next one.
+        """
+        first, last = fade
+        rising = (torch.arange(first) + 0.5) / max(1, first)
+        joined = torch.cat([self.tail * (1 - rising) + sounds[:, :first] * rising, sounds[:, first:]], 1)
+        self.tail = joined[:, joined.shape[1] - last :]
+        return joined[:, : joined.shape[1] - last]
+
+
+def _windows(path: Path, rate: int, seconds: float, overlap: float) -> Iterator[tuple[int, tuple[int, int], Tensor]]:
+    """Start in samples, overlaps with the windows before and after, and the waveform (T,), all at ``rate``."""
+    import soundfile
+
+    if not path.is_file():
+        raise AudioFileError(f"{str(path)!r} is not a file; check the path")
+    try:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            own = int(file.samplerate)
+            if file.frames >= _UNKNOWN_FRAMES:
+                raise AudioFileError(f"{str(path)!r} does not say how long it is; convert it to WAV or FLAC first")
+            grid = math.gcd(own, rate)  # moments that are whole samples at both rates, this many a second
+            window = max(2, round(seconds * grid))
+            shared = min(round(overlap * grid), window // 2)
+            margin = 0 if own == rate else math.ceil(_MARGIN * grid)
+            source = _Source(file, own // grid, path)
+            places = _places(file.frames / (own // grid), window, shared)
+            for number, (start, end) in enumerate(places):
+                before = min(start, margin)
+                samples = source.read(start - before, None if end is None else end + margin)
+                waveform = resample(samples, own, rate)[before * (rate // grid) :]
+                if end is not None:
+                    waveform = waveform[: (end - start) * (rate // grid)]
+                first, last = (shared if there else 0 for there in (number > 0, end is not None))
+                yield start * (rate // grid), (first * (rate // grid), last * (rate // grid)), waveform
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        if isinstance(error, soundfile.LibsndfileError):
+            raise AudioFileError(f"{str(path)!r} cannot be read as audio ({error})") from error
+        raise
+
+
+def _places(total: float, window: int, shared: int) -> list[tuple[int, int | None]]:
+    """Starts and ends of windows over ``total`` units; the last has no end, and is at least half a window long."""
+    hop = window - shared
+    count = max(1, math.ceil((total - window / 2 - shared) / hop)) if total > 1.5 * window else 1
+    starts = [hop * i for i in range(count)]
+    return [(start, start + window) for start in starts[:-1]] + [(starts[-1], None)]
+
+
+class _Source:
+    """A file read once from start to end, in parts that may overlap; only the last part is held.
+
+    Args:
+        file: open.
+        unit: frames of a unit of time.
+        path: for messages.
+    """
+
+    def __init__(self, file: Any, unit: int, path: Path) -> None:
+        self.file, self.unit, self.path = file, unit, path
+        self.start = 0  # in frames, of what is held
+        self.held = np.zeros(0, dtype=np.float32)
+
+    def read(self, start: int, end: int | None) -> Tensor:
+        """Samples (T,), the mean over channels, from ``start`` to ``end`` in units, or to the end of the file."""
+        first = start * self.unit
+        last = self.file.frames if end is None else min(end * self.unit, self.file.frames)
+        self.held, self.start = self.held[first - self.start :], first
+        missing = last - first - len(self.held)
+        if missing > 0:
+            block = self.file.read(missing, dtype="float32", always_2d=True)
+            if len(block) < missing:
+                raise AudioFileError(
+                    f"{str(self.path)!r} is truncated: its header announces {self.file.frames} samples, "
+                    f"{first + len(self.held) + len(block)} could be read"
+                )
+            self.held = np.concatenate([self.held, block.mean(1, dtype=np.float32)])
+        return torch.from_numpy(self.held[: last - first].copy())
+
+
+def _window(explanation: Explanation, start: float, rate: int) -> Window:
+    end = start + explanation.input.shape[1] / rate
+    scores = None
+    if explanation.target is not None:
+        k = int(explanation.target[0])
+        scores = tuple(float(probs[0, k]) for probs in explanation.scores)
+    return Window(start, end, explanation.target_names[0], scores)  # type: ignore[arg-type]  # three of them
+
+
+def _wav(file: BinaryIO, rate: int) -> Any:
+    import soundfile
+
+    return soundfile.SoundFile(file.fileno(), "w", rate, 1, "FLOAT", format="WAV", closefd=False)
+
+
+def _write(sounds: Tensor, *files: Any) -> None:
+    for sound, file in zip(sounds, files, strict=True):
+        try:
+            file.write(sound.numpy())
+        except (AssertionError, RuntimeError) as error:  # how soundfile reports a full disk
+            raise OSError(f"the sound could not be written ({error or 'disk full?'})") from error

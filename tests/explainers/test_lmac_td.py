@@ -438,7 +438,7 @@ def toy():
     assert classifier(clips).argmax(1).tolist() == classes
     order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
     explainer = ax.LMACTD(classifier, channels=32, masker_options={"blocks": 3})
-    return explainer.fit(list(clips[order].split(8)), epochs=15, lr=5e-3, progress=False)
+    return explainer.fit(list(clips[order].split(8)), epochs=10, lr=5e-3, progress=False)
 
 
 def in_halves(sound):

@@ -87,7 +87,7 @@ class ZeroShotClassifier(AudioClassifier):
     shares of all labels and the new one.
 
     Example:
-        >>> classifier = ZeroShotClassifier(audio, text, sample_rate=16000, frontend=frontend, prompts=["a dog"])
+        >>> classifier = ZeroShotClassifier(audio_tower, text_tower, sample_rate=16000, prompts=["a dog"])
         >>> classifier.set_prompts(["a dog", "rain on a roof", "a siren"])
         >>> GradCAM(classifier).explain("my.wav", "footsteps in the snow")
     """

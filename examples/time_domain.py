@@ -2,8 +2,8 @@
 
     python examples/time_domain.py --data ESC-50-folder --out runs/time-domain
 
-The network and L-MAC are those that the package ships; LMAC-TD is fitted to the same network on the same folds 1 to 3 of
-ESC-10, once for each alpha. In domain, the predicted class of every clip of the fold is explained; on mixtures of two
+The network and L-MAC are those that the package ships; LMAC-TD is fitted to that network on folds 1 to 3 of ESC-10,
+once for each alpha. In domain, the predicted class of every clip of the fold is explained; on mixtures of two
 clips at equal level, the class of each in turn, and the sounds are compared with that clip. The scores of L-MAC are
 those of its masked spectrogram, as usual, and in the rows "as heard" those of its sounds, like LMAC-TD's. Fits are kept
 in --out and reused, and go on where they were stopped.

@@ -62,6 +62,11 @@ def main() -> None:
                 found = results.difference(name, "first stage", metric)
                 text.append(f"- {metric}, {name}, less first stage: {found[0]:.2f} ({found[1]:.2f} to {found[2]:.2f})")
         text.append("")
+    for name in STAGES:
+        last = methods[name].history_[-1]
+        text.append(
+            f"- {name}: {100 * last['selected']:.0f} % selected in the last pass, mean cosine {last['cosine']:.2f}"
+        )
     print("\n".join(text))
     (args.out / "finetuning.md").write_text("\n".join(text))
     i = args.picture % len(clips)

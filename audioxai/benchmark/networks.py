@@ -71,8 +71,6 @@ def trained_network(
             labels = data.train.labels
             model = AudioClassifier(build(len(labels)), sample_rate=rate, frontend=LogMel(rate), labels=labels)
             model.to(device)
-            if device.type == "cuda":
-                model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs know none
             checkpoint = place.with_suffix(f".checkpoint-{batch}.safetensors")
             train_classifier(
                 model, training_loader(data, device, batch), epochs=epochs, lr=lr, seed=seed, precision=precision,

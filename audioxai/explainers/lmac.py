@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -174,9 +174,10 @@ class LMAC(LearnedExplainer):
     def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
         stem, other, target = mix_within_batch(self.classifier, waveform, self.mixing)
         logits, analysis, target = self._draw(stem + other, target)
-        losses = self._losses(logits.sigmoid(), analysis, target)
+        mask = logits.sigmoid()
+        losses = self._losses(mask, analysis, target)
         if self.lambda_g and self.mixing:
-            losses["guide"] = self._guidance(logits.sigmoid(), analysis, stem, other)
+            losses["guide"] = self._guidance(mask, analysis, stem, other)
         return {"loss": self._total(losses), **{name: value.mean() for name, value in losses.items()}}
 
     def _draw(self, waveform: Tensor, target: Target) -> tuple[Tensor, Analysis, Target]:
@@ -294,7 +295,7 @@ class LMAC(LearnedExplainer):
         mask = logits.sigmoid()
         with torch.no_grad():
             amplitude = self.space.magnitude(self.space.analyse(clean))
-        kept = self.space.gain(mask, analysis) * self.space.magnitude(analysis)
+        kept = self.space.magnitude(replace(analysis, values=mask * analysis.values))
         losses = self._losses(mask, analysis, target)
         cosines = similarity(kept.detach(), amplitude)
         selected = (cosines >= stage.cth).to(mask)

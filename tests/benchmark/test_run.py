@@ -207,6 +207,22 @@ def test_the_second_stage_goes_on_from_the_first(esc, tmp_path):
     assert not [line for line in again if line.startswith("fit ")]
 
 
+def test_one_fit_is_read_at_two_thresholds(esc, tmp_path):
+    said = []
+    settings = {"conditions": ("id",), **SMALL, "methods": ("l2i-0.4",)}
+    report = run(Settings("esc50", esc, tmp_path, **settings), said.append)
+    results = report.tables[0].results
+    assert list(results.scores)[-1] == "L2I (RTH 0.4)"
+    assert "fit L2I (RTH 0.2), stft, seed 0" in said
+    both = (
+        run(Settings("esc50", esc, tmp_path, **settings | {"methods": ("l2i-0.2", "l2i-0.4")}), quiet).tables[0].results
+    )
+    assert torch.equal(both.scores["L2I (RTH 0.4)"]["MM"], results.scores["L2I (RTH 0.4)"]["MM"])
+    low, high = (both.scores[f"L2I (RTH {threshold})"]["MM"] for threshold in (0.2, 0.4))
+    assert (low >= high).all()  # a higher threshold keeps fewer components
+    assert (low > high).any()
+
+
 def test_several_contaminations_of_a_clip_count_once(esc, tmp_path):
     settings = Settings("esc50", esc, tmp_path, conditions=("mixtures",), per_clip=3, clips=4,
                         **{**SMALL, "methods": ("gradcam",)})  # fmt: skip

@@ -58,8 +58,8 @@ class Explanation:
         stft: the transform behind the mask, or ``None``.
         attribution: signed map shaped like the mask, or ``None`` when the method yields masks.
         multilabel: the scores are sigmoids, one a class, not shares of one.
-        synthesised: the method made the sounds itself; the mask only describes what is kept, and scores are those of
-            the sounds.
+        synthesised: scores are those of the sounds: the method made them itself, and the mask only describes what is
+            kept; or it was asked for with ``heard=True``.
         names: one name per clip, such as its file.
 
     :attr:`removed` and :attr:`scores` are computed when first asked for; the classifier must be unchanged until then.

@@ -20,7 +20,7 @@ import audioxai as ax
 from audioxai.explainers.perturbation import tile_of
 from audioxai.losses import target_log_probabilities
 from audioxai.metrics import functional
-from audioxai.nn import CNN14
+from audioxai.nn import CNN14, CompactCNN
 
 Report = list[tuple[str, float, str]]
 RATE = 16000
@@ -178,6 +178,17 @@ def test_published_configuration(
     stepped = seconds(step(theirs), step(ours), rounds=1)
     report.append(("L-MAC step, published / default", stepped[0] / stepped[1], "at least 6"))
     benchmark.pedantic(ours.explain, args=(batch,), rounds=1)  # type: ignore[attr-defined]
+
+
+def test_time_domain(benchmark: Callable[..., object], report: Report) -> None:
+    """One clip of five seconds on the compact network, any target."""
+    torch.manual_seed(0)
+    classifier = ax.AudioClassifier(CompactCNN(10), sample_rate=RATE, frontend=ax.LogMel(RATE)).eval()
+    clip = 0.1 * torch.randn(1, 5 * RATE, generator=torch.Generator().manual_seed(0))
+    explainers = [kind(classifier).fit([clip], epochs=1, progress=False) for kind in (ax.LMACTD, ax.LMAC)]
+    ours, theirs = seconds(*(lambda one=one: one.explain(clip, 3) for one in explainers), rounds=5)
+    report.append(("explain a clip of 5 s, LMAC-TD / L-MAC", ours / theirs, "2"))
+    benchmark.pedantic(explainers[0].explain, args=(clip, 3), rounds=1)  # type: ignore[attr-defined]
 
 
 WRAPPED = [
@@ -367,3 +378,36 @@ def test_memory(benchmark: Callable[..., object], report: Report) -> None:
         )
     )
     assert many < 1.1 * few
+
+
+LONG = """
+import resource, sys, tempfile, numpy, soundfile, torch
+import audioxai as ax
+from audioxai.nn import CompactCNN
+torch.manual_seed(0)
+classifier = ax.AudioClassifier(CompactCNN(10), sample_rate=16000, frontend=ax.LogMel(16000))
+explainer = ax.LMACTD(classifier).fit([0.1 * torch.randn(1, 80000)], epochs=1, progress=False)
+with tempfile.TemporaryDirectory() as folder:
+    with soundfile.SoundFile(folder + "/long.wav", "w", 44100, 2) as file:
+        for _ in range(int(sys.argv[1])):
+            file.write(0.1 * numpy.random.default_rng(0).standard_normal((60 * 44100, 2)))
+    explainer.explain_long(folder + "/long.wav", folder + "/out")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def test_memory_of_a_long_recording(benchmark: Callable[..., object], report: Report) -> None:
+    def peak(minutes: int) -> float:
+        done = subprocess.run([sys.executable, "-c", LONG, str(minutes)], check=True, capture_output=True, text=True)
+        return float(done.stdout)
+
+    short = benchmark.pedantic(peak, args=(1,), rounds=1)  # type: ignore[attr-defined]
+    long = peak(10)
+    report.append(
+        (
+            f"memory of LMACTD.explain_long over 10 minutes / over 1 ({long:.0f} / {short:.0f} MiB)",
+            long / short,
+            "1 (flat)",
+        )
+    )
+    assert long < 1.1 * short

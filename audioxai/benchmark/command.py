@@ -52,6 +52,7 @@ def benchmark(
     ] = None,
     precision: Annotated[str, typer.Option(help="Of training: no, bf16 or fp16.")] = "no",
     device: Annotated[Optional[str], typer.Option(help="Default the GPU, if there is one.")] = None,  # noqa: UP045
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work; GPUs go round.")] = 1,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out clips that cannot be read.")] = False,
 ) -> None:
     """Compare explainers: train or load networks, fit, contaminate, explain, score; tables and a page.
@@ -68,7 +69,7 @@ def benchmark(
         seeds=seeds, network=network, classifier=None if classifier is None else own_classifier(classifier),
         labels=labels, speech=speech, noise=noise, manifests=manifests, epochs=epochs,
         classifier_epochs=classifier_epochs, clips=clips, per_clip=per_clip, seconds=seconds, budget=budget,
-        precision=precision, device=device, skip_bad=skip_bad,
+        precision=precision, device=device, skip_bad=skip_bad, workers=workers,
     )  # fmt: skip
     report = run(settings, tell, command=" ".join(["audioxai", *map(shlex.quote, sys.argv[1:])]))
     if report is None:  # another process of the same run writes

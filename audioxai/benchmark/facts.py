@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from audioxai.benchmark.clock import NetworkClock
 from audioxai.benchmark.store import Store
 from audioxai.version import __version__
 
@@ -26,23 +25,21 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def time_spent(store: Store, clock: NetworkClock, seconds: float) -> dict[str, Any]:
+def time_spent(store: Store, seconds: float) -> dict[str, Any]:
     """Seconds by kind of stage, and the classifier's share of them.
 
     Args:
-        store: knows its stages and their times.
-        clock: ran inside the classifier during this run's fits and evaluations.
+        store: knows its stages, their times, and the seconds of fits and evaluations inside the classifier.
         seconds: of this run.
     """
     kinds: dict[str, float] = {}
-    made = 0.0
-    for kind, _, took, fresh in store.log.values():
-        kinds[kind] = kinds.get(kind, 0.0) + took
-        made += took if fresh and kind in ("fits", "scores") else 0.0
+    made = inside = 0.0
+    for kind, _, facts, _ in store.log.values():
+        kinds[kind] = kinds.get(kind, 0.0) + facts["seconds"]
+        if "inside" in facts:
+            made, inside = made + facts["seconds"], inside + facts["inside"]
     return {
         "seconds of this run": round(seconds, 1),
         "seconds of all stages, kept ones included": {kind: round(value, 1) for kind, value in kinds.items()},
-        "share of this run's fits and evaluations inside the classifier, at least": (
-            round(clock.seconds / made, 3) if made else None
-        ),
+        "share of fits and evaluations inside the classifier, at least": round(inside / made, 3) if made else None,
     }

@@ -101,6 +101,15 @@ METHODS = {
             Method(f"lmac-ft-{cth}", f"L-MAC FT (CTH {cth})", ax.LMAC, fitting={"cth": cth, "lr": 1e-3}, start="lmac")
             for cth in (0.6, 0.7)
         ),
+        # LMAC-TD is scored by its sounds; these are the same masks as above, scored likewise.
+        Method("lmac-heard", "L-MAC (evidence), as heard", ax.LMAC, options={"heard": True}, start="lmac"),
+        Method(
+            "lmac-ft-0.6-heard", "L-MAC FT (CTH 0.6), as heard", ax.LMAC, options={"heard": True}, start="lmac-ft-0.6"
+        ),
+        # What cannot be told which of two sounds is meant learns nothing from mixtures.
+        Method("lmac-td-0", "LMAC-TD (alpha 0)", ax.LMACTD, options={"alpha": 0.0, "mixing": 0.0}),
+        Method("lmac-td-0.75", "LMAC-TD (alpha 0.75)", ax.LMACTD, options={"alpha": 0.75}),
+        Method("lmac-td-1", "LMAC-TD (alpha 1)", ax.LMACTD, options={"alpha": 1.0}),
         Method("l2i-0.2", "L2I (RTH 0.2)", ax.L2I, options={"threshold": 0.2}),
         Method("l2i-0.4", "L2I (RTH 0.4)", ax.L2I, options={"threshold": 0.4}, start="l2i-0.2"),
         Method(

@@ -54,6 +54,7 @@ def trained_network(
     precision: str = "no",
     batch: int = 16,
     say: Callable[[str], None] = print,
+    wait: bool = True,
 ) -> AudioClassifier:
     """A network trained on the data, or the one that an earlier run has trained."""
     rate = data.train.sample_rate
@@ -83,7 +84,7 @@ def trained_network(
         halving(attempt, batch, say)
         return {}
 
-    place, _ = store.make("networks", f"train {name}, seed {seed}", inputs, train)
+    place, _ = store.make("networks", f"train {name}, seed {seed}", inputs, train, wait=wait)
     return load_classifier(place).to(device)
 
 

@@ -41,6 +41,7 @@ class Settings:
         precision: of training and fitting: ``"no"``, ``"bf16"`` or ``"fp16"``.
         device: default the GPU, if there is one.
         skip_bad: leave out clips that cannot be read.
+        workers: processes that share the work; GPUs go round among them.
     """
 
     data: str
@@ -65,6 +66,7 @@ class Settings:
     precision: str = "no"
     device: str | None = None
     skip_bad: bool = False
+    workers: int = 1
 
     def __post_init__(self) -> None:
         for name in ("root", "out", "speech", "noise", "labels", "manifests"):
@@ -82,6 +84,7 @@ class Settings:
                 if name not in known:
                     raise ConfigError(f"{what} {name!r} is not known; the nearest are {nearest(str(name), known)}")
         choose_methods(self.methods)
-        for what, number in (("seeds", self.seeds), ("clips", self.clips), ("budget", self.budget)):
+        for what in ("seeds", "clips", "budget", "workers"):
+            number = getattr(self, what)
             if number is not None and number <= 0:
                 raise ConfigError(f"{what}={number!r} must be positive")

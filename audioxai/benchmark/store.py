@@ -14,7 +14,11 @@ from audioxai.errors import OutputError
 from audioxai.files import write_bytes
 from audioxai.metrics import Results
 
-__all__ = ["Store", "key_of"]
+__all__ = ["BusyError", "Store", "key_of"]
+
+
+class BusyError(Exception):
+    """Another process is making the result that was asked for; told to the run itself alone."""
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
@@ -31,8 +35,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        #: (kind, what, seconds, made now) of every result that was asked for, by its path.
-        self.log: dict[Path, tuple[str, str, float, bool]] = {}
+        #: (kind, what, facts, new to this run) of every result that was asked for, by its path.
+        self.log: dict[Path, tuple[str, str, dict[str, Any], bool]] = {}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -79,43 +83,86 @@ class Store:
         return facts
 
     def make(
-        self, kind: str, what: str, inputs: Mapping[str, Any], work: Callable[[Path], Mapping[str, Any] | None]
+        self,
+        kind: str,
+        what: str,
+        inputs: Mapping[str, Any],
+        work: Callable[[Path], Mapping[str, Any] | None],
+        *,
+        wait: bool = True,
     ) -> tuple[Path, dict[str, Any]]:
-        """A result, made now unless it is there.
+        """A result, made now unless it is there. One process makes it, however many ask.
 
         Args:
             kind: subfolder.
             what: in words, for the log.
             inputs: all that it depends on.
             work: writes it to the path that it is given, each file whole; returns facts to keep.
+            wait: for another process that is making it.
 
         Returns:
             Its path, and its facts with ``"seconds"``.
+
+        Raises:
+            BusyError: another process is making it, with ``wait=False``.
         """
         place = self.place(kind, inputs)
         facts = self.made(kind, inputs)
         fresh = facts is None
         if facts is None:
-            start = time.perf_counter()
-            place.parent.mkdir(parents=True, exist_ok=True)
-            found = dict(work(place) or {})
-            # The record comes last: without it the result does not count.
-            facts = {"what": what, "inputs": dict(inputs), "seconds": time.perf_counter() - start, **found}
-            write_bytes(self._record(kind, inputs), json.dumps(facts, indent=1).encode())
-        self.log.setdefault(place, (kind, what, float(facts["seconds"]), fresh))
+            with self._alone_at(place, wait):
+                facts = self.made(kind, inputs)  # while this process waited
+                if facts is None:
+                    start = time.perf_counter()
+                    found = dict(work(place) or {})
+                    # The record comes last: without it the result does not count.
+                    facts = {"what": what, "inputs": dict(inputs), "seconds": time.perf_counter() - start, **found}
+                    write_bytes(self._record(kind, inputs), json.dumps(facts, indent=1).encode())
+        self.log.setdefault(place, (kind, what, facts, fresh))
         return place, facts
 
-    def scores(self, what: str, inputs: Mapping[str, Any], work: Callable[[], Results | str]) -> Results | str:
-        """Scores of one explainer on one test set, evaluated now unless they are there; or why there are none."""
+    @contextmanager
+    def _alone_at(self, place: Path, wait: bool) -> Iterator[None]:
+        from filelock import FileLock, Timeout
 
-        def save(place: Path) -> dict[str, Any]:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place.with_suffix(".lock"), timeout=-1 if wait else 0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BusyError(str(place)) from None
+        try:
+            yield
+            place.with_suffix(".lock").unlink(missing_ok=True)  # the result is there: whoever waited finds it
+        finally:
+            lock.release()
+
+    def scores(
+        self,
+        what: str,
+        inputs: Mapping[str, Any],
+        work: Callable[[], tuple[Results, Mapping[str, Any]] | str],
+        *,
+        wait: bool = True,
+    ) -> Results | str:
+        """Scores of one explainer on one test set, evaluated now unless they are there; or why there are none.
+
+        Args:
+            what: see :meth:`make`.
+            inputs: see :meth:`make`.
+            work: returns the scores and facts to keep, or the reason why there are none.
+            wait: see :meth:`make`.
+        """
+
+        def save(place: Path) -> Mapping[str, Any]:
             found = work()
             if isinstance(found, str):
                 return {"reason": found}
-            found.save(place.with_suffix(".scores.npz"))
-            return {}
+            results, facts = found
+            results.save(place.with_suffix(".scores.npz"))
+            return facts
 
-        place, facts = self.make("scores", what, inputs, save)
+        place, facts = self.make("scores", what, inputs, save, wait=wait)
         if "reason" in facts:
             return str(facts["reason"])
         try:

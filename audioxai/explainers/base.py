@@ -74,6 +74,11 @@ class Solution:
             return torch.as_tensor(space.classifier(self.sounds[which]))
         return space.predict(self._gain(which) * analysis.values, analysis)
 
+    def heard(self, space: Space, analysis: Analysis) -> Solution:
+        """The same with its sounds made, so that scores are asked of them."""
+        with torch.no_grad():
+            return replace(self, sounds=(self.sound(0, space, analysis), self.sound(1, space, analysis)))
+
     def _gain(self, which: int) -> Tensor:
         return 1 - self.mask if which else self.mask
 
@@ -88,6 +93,7 @@ class Explainer:
         max_batch: most rows in one forward pass, which bounds the memory; results do not depend on it.
         normalise: how attributions become masks, see :func:`audioxai.explainers.normalise.to_mask`.
         seed: of the methods that draw at random; the draw for a clip depends on it and on the clip alone.
+        heard: ask for the scores of the sounds, phase and all, in place of those of the masked values.
     """
 
     spaces: ClassVar[tuple[str, ...]] = ("stft", "mel", "waveform")
@@ -102,6 +108,7 @@ class Explainer:
         max_batch: int = 16,
         normalise: Normalise = "relu_percentile",
         seed: int = 0,
+        heard: bool = False,
     ) -> None:
         if not isinstance(classifier, AudioClassifier):
             raise ConfigError(
@@ -118,6 +125,7 @@ class Explainer:
         to_mask(torch.zeros(1, 1), normalise)  # refuses an unknown way now rather than after the work
         self.normalise: Normalise = normalise
         self.seed = seed
+        self.heard = heard
 
     @property
     def name(self) -> str:
@@ -259,6 +267,8 @@ class Explainer:
                 for solution in found:
                     if solution.logits is not None:
                         check_logits(solution.logits)
+                if self.heard:
+                    found = [solution.heard(self.space, analysis) for solution in found]
                 solutions.append(found)
                 analyses.append(analysis)
         return analyses, solutions

@@ -219,6 +219,7 @@ class LearnedExplainer(Explainer):
             **self._identity(),
             "normalise": self.normalise,
             "seed": self.seed,
+            "heard": self.heard,
             "history": self.history_,
             "learnt": {name: getattr(self, name) for name in self.learnt},
         }
@@ -267,6 +268,7 @@ class LearnedExplainer(Explainer):
         try:
             fitted_on, layers = config["classifier"], config["layers"]
             saved = {"space": space or config["space"], "scale": config["scale"], "seed": config["seed"]}
+            saved["heard"] = config.get("heard", False)
             options, history = config["options"], config["history"]
         except KeyError as error:
             raise OutputError(f"no saved explainer can be read in {str(folder)!r}: no entry {error}") from error

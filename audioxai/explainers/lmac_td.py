@@ -43,8 +43,8 @@ class LMACTD(LearnedExplainer):
     is the ratio of the kept sound's values to the clip's.
 
     The loss per clip is ``lambda_in * L_in + lambda_out * L_out + lambda_s * size``, for self-made mixtures
-    ``lambda_g`` times the distance of both sounds from the two parts, and ``lambda_rec`` times -SI-SNR of their sum to
-    the clip where the filter bank is trained too.
+    ``lambda_g`` times the log distance of both sounds from the two parts, and ``lambda_rec`` times -SI-SNR of their sum
+    to the clip where the filter bank is trained too.
 
     Args:
         classifier: the wrapped network.
@@ -103,11 +103,11 @@ class LMACTD(LearnedExplainer):
         lambda_in: float = 4.0,
         lambda_out: float = 2.0,
         lambda_s: float = 2.0,
-        lambda_g: float = 4.0,
+        lambda_g: float = 2.0,
         lambda_rec: float = 0.1,
         bounded: bool = True,
         size: Literal["mask", "energy", "log"] = "mask",
-        mixing: float = 0.5,
+        mixing: float = 0.75,
         pretrain_epochs: int = 5,
         train_filterbank: bool = False,
         scale: Scale = "magnitude",

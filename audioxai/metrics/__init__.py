@@ -12,7 +12,7 @@ from audioxai.metrics.f_fidelity import f_fidelity, f_fidelity_metrics, robust_c
 from audioxai.metrics.ground_truth import follow
 from audioxai.metrics.invariants import ImpossibleScoresError
 from audioxai.metrics.randomisation import Randomisation, cascading_randomisation, mask_similarity, random_labels
-from audioxai.metrics.registry import GROUND_TRUTH, METRICS, STANDARD, Case, Metric
+from audioxai.metrics.registry import GROUND_TRUTH, METRICS, SOUND, STANDARD, Case, Metric
 from audioxai.metrics.results import Results
 from audioxai.metrics.robustness import infidelity, max_sensitivity
 
@@ -25,6 +25,7 @@ _CLASSES = (
 __all__ = [
     "GROUND_TRUTH",
     "METRICS",
+    "SOUND",
     "STANDARD",
     "Case",
     "ImpossibleScoresError",

@@ -5,8 +5,8 @@ each clip, by default argmax p with the first index on ties. Source: L-MAC (ICML
 Zhang et al. cited there. Percentages run from 0 to 100. ``multilabel=True`` is for probabilities that are sigmoids; the
 rows of others sum to one.
 
-The functions of :mod:`~audioxai.metrics.curves`, :mod:`~audioxai.metrics.localisation` and
-:mod:`~audioxai.metrics.robustness` are found here too.
+The functions of :mod:`~audioxai.metrics.curves`, :mod:`~audioxai.metrics.localisation`,
+:mod:`~audioxai.metrics.robustness` and :mod:`~audioxai.metrics.sound` are found here too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from audioxai.errors import InputError
 from audioxai.metrics.curves import deletion_auc, insertion_auc
 from audioxai.metrics.localisation import interference_gain, mask_auc, pointing_game, ratio_mask_overlap, si_sdr
 from audioxai.metrics.robustness import infidelity, max_sensitivity
+from audioxai.metrics.sound import energy_share, si_sar
 
 __all__ = [
     "average_drop",
@@ -27,6 +28,7 @@ __all__ = [
     "average_increase",
     "complexity",
     "deletion_auc",
+    "energy_share",
     "faithfulness",
     "infidelity",
     "input_fidelity",
@@ -37,6 +39,7 @@ __all__ = [
     "max_sensitivity",
     "pointing_game",
     "ratio_mask_overlap",
+    "si_sar",
     "si_sdr",
     "sparseness",
 ]

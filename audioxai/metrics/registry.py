@@ -18,7 +18,7 @@ from audioxai.metrics import functional as metric
 from audioxai.metrics.curves import Predict
 from audioxai.spaces import Analysis, Scale, Space, STFTSpace, make_space
 
-__all__ = ["GROUND_TRUTH", "METRICS", "STANDARD", "Case", "Metric", "find_metrics", "space_of"]
+__all__ = ["GROUND_TRUTH", "METRICS", "SOUND", "STANDARD", "Case", "Metric", "find_metrics", "space_of"]
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,10 @@ class Case:
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor]:
         """Magnitudes of the stem and of everything else in the mask's space."""
-        if self.stem is None:
-            raise ConfigError("this metric needs the known part of each clip; give batches with a 'stem' (B, T)")
+        stem = _stem(self)
         if self.explainer is None:
             raise ConfigError("this metric needs the explainer, for its space")
         space, clips = self.explainer.space, self.explanation.input
-        stem = self.stem.to(clips.device)
         stem_part, other_part = (space.magnitude(space.analyse(part)) for part in (stem, clips - stem))
         return stem_part, other_part
 
@@ -206,6 +204,22 @@ def _infidelity(case: Case) -> Tensor:
     return metric.infidelity(score, values, attribution, silenced[:, None] * values)
 
 
+def _stem(case: Case) -> Tensor:
+    if case.stem is None:
+        raise ConfigError("this metric needs the known part of each clip; give batches with a 'stem' (B, T)")
+    return case.stem.to(case.explanation.waveform.device)
+
+
+def _artefacts(case: Case) -> Tensor:
+    stem = _stem(case)
+    return metric.si_sar(case.explanation.waveform, stem, case.explanation.input - stem)
+
+
+def _sum_of_parts(case: Case) -> Tensor:
+    explanation = case.explanation
+    return metric.si_sdr(explanation.waveform + explanation.removed, explanation.input)
+
+
 def _sensitivity(case: Case) -> Tensor:
     if case.explainer is None:
         raise ConfigError("max-sensitivity explains changed clips again; give the explainer")
@@ -231,6 +245,9 @@ _ALL = (
     Metric("SIR gain", lambda case: case.interference[0], 1, digits=1),
     Metric("kept", lambda case: case.interference[1], 1, 0, 1),
     Metric("SI-SDR", lambda case: metric.si_sdr(case.explanation.waveform, _stem(case)), 1, digits=1),
+    Metric("SI-SAR", _artefacts, 1, digits=1),
+    Metric("energy", lambda case: metric.energy_share(case.explanation.waveform, case.explanation.input), 0, 0),
+    Metric("sum SI-SNR", _sum_of_parts, 1, digits=1),
     Metric("insertion", _insertion, 1, 0, 1),
     Metric("deletion", _deletion, -1, 0, 1),
     Metric("infidelity", _infidelity, -1, 0),
@@ -240,18 +257,14 @@ _ALL = (
 )
 
 
-def _stem(case: Case) -> Tensor:
-    if case.stem is None:
-        raise ConfigError("SI-SDR needs the known part of each clip; give batches with a 'stem' (B, T)")
-    return case.stem.to(case.explanation.waveform.device)
-
-
 #: Every metric that is known by name.
 METRICS = {entry.name: entry for entry in _ALL}
 #: Shown when nothing else is asked for: the eight standard metrics, complexity on both scales.
 STANDARD = ("AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP", "COMP/ln n", "MM")
 #: Shown beside them for clips whose explained part is known.
-GROUND_TRUTH = ("ratio mask", "pointing", "mask AUC", "SIR gain", "kept", "SI-SDR")
+GROUND_TRUTH = ("ratio mask", "pointing", "mask AUC", "SIR gain", "kept", "SI-SDR", "SI-SAR")
+#: Of what is heard, of any clip: how loud what is kept is, and whether kept and removed add up to the clip.
+SOUND = ("energy", "sum SI-SNR")
 
 
 def find_metrics(asked: Iterable[str | Metric]) -> list[Metric]:

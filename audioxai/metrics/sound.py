@@ -1,6 +1,6 @@
-"""The sounds of an explanation: do they add up to the clip, how loud is what is kept, and what was added to it.
+"""The sound of an explanation, whatever the mask: how loud is what is kept, and what was added to the clip.
 
-Figures beside the standard metrics, not measures of faithfulness. Pass :data:`SOUND` or some of it to ``evaluate``.
+Pure functions, one value per clip; not measures of faithfulness.
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audioxai.errors import ConfigError, InputError
-from audioxai.metrics.localisation import si_sdr
-from audioxai.metrics.registry import Case, Metric
+from audioxai.errors import InputError
 
-__all__ = ["SOUND", "energy_share", "si_sar"]
+__all__ = ["energy_share", "si_sar"]
 
 _FLOOR = 1e-12
 
@@ -20,7 +18,8 @@ _FLOOR = 1e-12
 def energy_share(kept: Tensor, clip: Tensor) -> Tensor:
     """Energy of what is kept over the clip's. (B, T), (B, T) to (B,); NaN for a silent clip."""
     _check(kept, clip)
-    return kept.double().square().sum(1).div(clip.double().square().sum(1)).float()
+    clips = clip.double().square().sum(1)
+    return torch.where(clips > 0, kept.double().square().sum(1) / clips, torch.nan).float()
 
 
 def si_sar(estimate: Tensor, stem: Tensor, other: Tensor) -> Tensor:
@@ -56,28 +55,3 @@ def _unit(x: Tensor) -> Tensor:
 def _check(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.ndim != 2:
         raise InputError(f"sounds {tuple(a.shape)} and {tuple(b.shape)} must both be (B, T)")
-
-
-def _sum_of_parts(case: Case) -> Tensor:
-    explanation = case.explanation
-    return si_sdr(explanation.waveform + explanation.removed, explanation.input)
-
-
-def _artefacts(case: Case) -> Tensor:
-    if case.stem is None:
-        raise ConfigError("SI-SAR needs the known part of each clip; give batches with a 'stem' (B, T)")
-    clips = case.explanation.input
-    stem = case.stem.to(clips.device)
-    return si_sar(case.explanation.waveform, stem, clips - stem)
-
-
-#: By name: SI-SNR in dB of kept + removed to the clip, energy kept over the clip's, and, for batches with stems, the
-#: sources-to-artefacts ratio in dB.
-SOUND = {
-    entry.name: entry
-    for entry in (
-        Metric("SI-SNR of the sum", _sum_of_parts, 1, digits=1),
-        Metric("energy", lambda case: energy_share(case.explanation.waveform, case.explanation.input), 0, 0),
-        Metric("SI-SAR", _artefacts, 1, digits=1),
-    )
-}

@@ -237,13 +237,13 @@ def make_filterbank(config: Mapping[str, Any]) -> Filterbank:
 
 
 def default_filterbank(kind: str, sample_rate: int) -> Filterbank:
-    """A filter bank that a laptop can train a separator on: Fourier frames of 32 ms, or learned ones of 4 ms.
+    """A filter bank that a laptop can train a separator on: Fourier frames of 64 ms, or learned ones of 4 ms.
 
     Args:
         kind: ``"fourier"`` or ``"learned"``.
         sample_rate: in Hz.
     """
-    kernel = 2 * max(1, round(sample_rate * (0.016 if kind == FourierFilterbank.kind else 0.002)))
+    kernel = 2 * max(1, round(sample_rate * (0.032 if kind == FourierFilterbank.kind else 0.002)))
     sizes: dict[str, Any] = {"kind": kind, "sample_rate": sample_rate, "kernel": kernel}
     return make_filterbank(sizes | ({"filters": 2 * kernel} if kind == LearnedFilterbank.kind else {}))
 

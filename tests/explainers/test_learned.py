@@ -15,14 +15,6 @@ CLIPS = networks.clips(4, 2500)
 QUICK = {"epochs": 1, "progress": False}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def lmac(classifier=None, **options):
     return ax.LMAC(classifier or networks.log_mel_cnn(), **{"width": 8, "space": "mel", **options})
 

@@ -1,9 +1,11 @@
 """L-MAC: its loss by the book, and masks where the right answer is known."""
 
+import learned
 import networks
 import numpy as np
 import pytest
 import torch
+from learned import step
 from torch import nn
 
 import audioxai as ax
@@ -16,27 +18,8 @@ CLIPS = networks.clips(4, 2500)
 QUICK = {"epochs": 1, "progress": False}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def fresh(classifier=None, **options):
-    """An explainer with a decoder that has learnt nothing."""
-    explainer = ax.LMAC(classifier or networks.log_mel_cnn(), **{"width": 8, **options})
-    torch.manual_seed(0)
-    with explainer._untouched():
-        explainer.decoder_ = explainer._build()
-    return explainer
-
-
-def step(explainer, clips):
-    with explainer._untouched():
-        torch.manual_seed(0)
-        return {name: float(loss.detach()) for name, loss in explainer.training_step(clips).items()}
+    return learned.fresh(ax.LMAC, classifier, **{"width": 8, **options})
 
 
 # The loss -------------------------------------------------------------------------------------------------------------

@@ -346,7 +346,7 @@ def test_the_distance_from_the_stems_by_the_book():
     kept, removed, stem, other = (noise(3, 20, seed=i) for i in range(4))
     for i, found in enumerate(stem_distance(kept, removed, stem, other).tolist()):
         expected = sum(
-            math.dist(a[i].tolist(), b[i].tolist()) ** 2 / math.hypot(*b[i].tolist()) ** 2
+            math.log(1 + 100 * math.dist(a[i].tolist(), b[i].tolist()) ** 2 / math.hypot(*b[i].tolist()) ** 2)
             for a, b in ((kept, stem), (removed, other))
         )
         assert found == pytest.approx(expected, rel=1e-4)

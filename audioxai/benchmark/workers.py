@@ -1,0 +1,83 @@
+"""Several processes at one run: each takes what no other is making, and all find it in the store."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from audioxai.benchmark.store import BusyError
+
+__all__ = ["device_of", "drain", "helpers", "launched"]
+
+
+def launched() -> tuple[int, int]:
+    """This process's number and how many ``accelerate launch`` or torchrun has started; 0 of 1 without them.
+
+    What they set is taken away, since each fit is the work of one process.
+    """
+    number, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(name, None)
+    return number, count
+
+
+def device_of(asked: str | None, number: int) -> torch.device:
+    """The device of a worker: GPUs go round."""
+    if asked is not None:
+        return torch.device(asked)
+    return (
+        torch.device("cuda", number % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
+    )
+
+
+@contextmanager
+def helpers(
+    target: Callable[..., None], arguments: Sequence[Any], count: int, say: Callable[[str], None]
+) -> Iterator[None]:
+    """While the block runs, ``count`` processes call ``target(*arguments, number)``, number from 1.
+
+    One that fails is told; its work is left to the others.
+    """
+    context = multiprocessing.get_context("spawn")
+    started = [context.Process(target=target, args=(*arguments, n), daemon=True) for n in range(1, count + 1)]
+    try:
+        for process in started:
+            process.start()
+        yield
+    finally:
+        failed = sum(bool(process.exitcode) for process in started)
+        for process in started:
+            process.kill()
+        if failed:
+            say(f"{failed} of {count} workers failed; the others did their work")
+
+
+def drain(jobs: Sequence[Callable[[], Any]], idle: float = 0.2) -> None:
+    """Do all jobs that no other process is doing, and wait until those are done too.
+
+    Args:
+        jobs: each raises :class:`BusyError` while another process is at it, and returns at once when it is done.
+        idle: seconds between looks when all that is left is busy.
+
+    Raises:
+        KeyboardInterrupt: the process that started this one has ended.
+    """
+    parent, pending = os.getppid(), list(jobs)
+    while pending:
+        left = []
+        for job in pending:
+            if os.getppid() != parent:
+                raise KeyboardInterrupt
+            try:
+                job()
+            except BusyError:
+                left.append(job)
+        if len(left) == len(pending):
+            time.sleep(idle)
+        pending = left

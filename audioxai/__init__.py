@@ -24,6 +24,7 @@ from audioxai.explainers import (
     LIME,
     LMAC,
     LMACTD,
+    LMACZS,
     AllOnes,
     DeepSHAP,
     EnergyMask,
@@ -59,14 +60,17 @@ if TYPE_CHECKING:
     from audioxai.adapters.images import from_image_network
     from audioxai.adapters.speechbrain import from_speechbrain
     from audioxai.adapters.torchaudio import from_torchaudio
+    from audioxai.dataset import explain_dataset, read_dataset
 
 #: Names that are imported on use, and the modules that hold them.
 _ON_USE = {
+    "explain_dataset": "audioxai.dataset",
     "from_callable": "audioxai.adapters.callable",
     "from_huggingface": "audioxai.adapters.huggingface",
     "from_image_network": "audioxai.adapters.images",
     "from_speechbrain": "audioxai.adapters.speechbrain",
     "from_torchaudio": "audioxai.adapters.torchaudio",
+    "read_dataset": "audioxai.dataset",
 }
 
 
@@ -104,6 +108,7 @@ __all__ = [
     "LIME",
     "LMAC",
     "LMACTD",
+    "LMACZS",
     "LearnedExplainer",
     "LogMel",
     "LogSTFT",
@@ -123,6 +128,7 @@ __all__ = [
     "ZeroShotClassifier",
     "__version__",
     "evaluate",
+    "explain_dataset",
     "from_callable",
     "from_huggingface",
     "from_image_network",
@@ -130,5 +136,6 @@ __all__ = [
     "from_torchaudio",
     "load",
     "load_pretrained",
+    "read_dataset",
     "save",
 ]

@@ -1,4 +1,4 @@
-"""The command line: demo, fit, explain, benchmark, listening-test, listening-results, doctor.
+"""The command line: demo, fit, explain, explain-dataset, benchmark, listening-test, listening-results, doctor.
 
 Results go to stdout; errors, each one line that starts with ``error:``, and progress go to stderr. Exit codes: 0 all
 done, 1 something failed, 2 wrong usage, 130 interrupted. ``AUDIOXAI_DEBUG=1`` shows the traceback of an error.
@@ -13,32 +13,41 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
 from audioxai.benchmark.command import benchmark
+from audioxai.dataset_command import explain_dataset
 from audioxai.errors import AudioXAIError, ConfigError, TargetError
 from audioxai.jobs import (
-    METHODS,
     RATE,
+    check_method,
+    choose,
     explain_all,
     find_inputs,
     fresh_classifier,
-    make_explainer,
     on_terminal,
     own_classifier,
-    read_target,
-    saved_classifier,
     say,
-    say_shipped,
     tell,
     train_or_load,
 )
+from audioxai.options import (
+    FITTED,
+    ExplainMethod,
+    Model,
+    Out,
+    Overwrite,
+    Own,
+    Scale,
+    ScaleName,
+    Space,
+    SpaceName,
+    Wanted,
+)
 from audioxai.outputs import FitRun, output_folder
-from audioxai.pretrained import pretrained_folder
 from audioxai.report.command import listening_results, listening_test
 from audioxai.version import __version__
 
@@ -47,30 +56,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     help="Explain audio classifiers so that people can hear it.", add_completion=False, pretty_exceptions_enable=False
 )
-
-
-Method = StrEnum("Method", {name.replace("-", "_"): name for name in METHODS})  # type: ignore[misc]  # one list
-_FITTED = Method("lmac")
-
-
-class SpaceName(StrEnum):
-    stft, mel, waveform = "stft", "mel", "waveform"
-
-
-class ScaleName(StrEnum):
-    magnitude, log1p = "magnitude", "log1p"
-
-
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write into a folder that already holds files.")]
-Own = Annotated[
-    Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
-    typer.Option(
-        "--classifier",
-        metavar="MODULE:NAME",
-        help="A network of your own: an AudioClassifier, or a function that returns one.",
-    ),
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -228,55 +213,27 @@ def fit(
 @app.command()
 def explain(
     clips: Annotated[list[Path], typer.Argument(metavar="CLIP", help="Audio files, or folders of them.")],
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            metavar="FOLDER",
-            help="What 'fit' or 'demo' wrote; default, without --classifier, the shipped network of ten sounds.",
-        ),
-    ] = None,
+    model: Model = None,
     out: Out = Path("explained"),
     classifier: Own = None,
-    target: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="LABEL", help="Label or class number to explain; default the predicted class."),
-    ] = None,
-    method: Annotated[Method, typer.Option(help="How to explain; lmac is what was fitted, or is shipped.")] = _FITTED,
-    space: Annotated[
-        Optional[SpaceName],  # noqa: UP045
-        typer.Option(help="Where the mask lives; default stft, for lmac as fitted."),
-    ] = None,
-    scale: Annotated[
-        Optional[ScaleName],  # noqa: UP045
-        typer.Option(help="What the mask multiplies; default magnitude, for lmac as fitted."),
-    ] = None,
+    target: Wanted = None,
+    method: ExplainMethod = FITTED,
+    space: Space = None,
+    scale: Scale = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Explain clips: mask, sounds, picture and scores for each, and a page to listen to.
 
     Without --model and --classifier, it explains the small network that the package ships, which knows ten sounds.
     """
-    if classifier is not None and model is None and method == "lmac":
-        raise ConfigError(
-            f"--model FOLDER is missing: what 'audioxai fit DATA --classifier {classifier} --out FOLDER' wrote. "
-            "A network without a fitted L-MAC takes another --method, such as gradcam"
-        )
-    shipped = classifier is None and model is None
+    check_method(method.value, model, classifier)
     with output_folder(out, overwrite=overwrite):
         files, failed = find_inputs(clips, out)
         for line in failed:
             tell(f"error: {line}")
-        if shipped:
-            model = pretrained_folder()
-        if classifier is None:
-            assert model is not None
-            network = saved_classifier(model)
-        else:
-            network = own_classifier(classifier)
-        explainer = make_explainer(method.value, network, model, space and space.value, scale and scale.value)
-        wanted = read_target(target, network)
-        if shipped:
-            say_shipped(network)
+        explainer, wanted = choose(
+            method.value, model, classifier, space and space.value, scale and scale.value, target
+        )
         lost, pages = explain_all(files, explainer, wanted, out)
     total = len(files) + len(failed)
     say(f"explained {len(files) - lost} of {total} clip(s)" + (f"; listen: {', '.join(pages)}" if pages else ""))
@@ -285,6 +242,7 @@ def explain(
 
 
 app.command()(benchmark)
+app.command()(explain_dataset)
 app.command()(listening_test)
 app.command()(listening_results)
 

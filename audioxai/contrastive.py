@@ -1,18 +1,26 @@
-"""How an audio and a text tower are trained into one space."""
+"""How an audio and a text tower are trained into one space, and a zero-shot classifier from labelled clips."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from audioxai.data.captions import MixtureCaptions
+from audioxai.data.scenes import SceneDataset
 from audioxai.errors import InputError
+from audioxai.frontends import LogMel
 from audioxai.nn.clap import CompactCLAP
+from audioxai.nn.classifiers import CompactCNN
 from audioxai.training import History, TrainingOptions, train
+from audioxai.zero_shot import ZeroShotClassifier
 
-__all__ = ["contrastive_loss", "train_clap"]
+__all__ = ["TEMPLATE", "contrastive_loss", "train_clap", "train_zero_shot"]
+
+#: How labels become prompts.
+TEMPLATE = "the sound of {}"
 
 _HOTTEST = 50.0  # bound of the temperature
 
@@ -29,7 +37,8 @@ def contrastive_loss(audio: Tensor, text: Tensor, matches: Tensor, temperature: 
         matches: (B, P) bool.
         temperature: factor of the cosines.
     """
-    logits = temperature * audio @ text.T
+    with torch.autocast(audio.device.type, enabled=False):  # bfloat16 would round the hotter logits to quarters
+        logits = temperature * audio.float() @ text.float().T
     losses = []
     for scores, right in ((logits, matches), (logits.T, matches.T)):
         counts = right.sum(1)
@@ -88,3 +97,71 @@ def train_clap(
     history = train(clap, step, loader, options, name="CLAP")
     clap.eval()
     return history
+
+
+def train_zero_shot(
+    clips: Tensor,
+    classes: Sequence[int] | Tensor,
+    labels: Sequence[str],
+    *,
+    sample_rate: int,
+    scenes: int = 240,
+    start: CompactCNN | None = None,
+    seconds: float | None = None,
+    epochs: int = 50,
+    batch: int = 32,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    **training: Any,
+) -> tuple[ZeroShotClassifier, History]:
+    """Train a compact CLAP on labelled clips, and give it their labels as prompts, through :data:`TEMPLATE`.
+
+    It learns from the clips, from synthetic events and from mixtures of any two, with sentences made from their labels:
+    see :class:`audioxai.data.captions.MixtureCaptions`. The caller's random state is left as it was.
+
+    Args:
+        clips: (N, T) of one sound each.
+        classes: N places among the labels.
+        labels: K names; ``clock_tick`` is read as words.
+        sample_rate: in Hz.
+        scenes: synthetic events beside the clips, from :mod:`audioxai.data.scenes`.
+        start: network whose trunk the audio tower starts from.
+        seconds: length of the pieces that are heard at once; default whole clips.
+        epochs: passes, each of as many pieces as there are clips and events.
+        batch: pieces in a batch.
+        seed: of weights, events and draws.
+        device: default the GPU, if there is one.
+        **training: of :func:`train_clap`.
+
+    Returns:
+        The classifier in evaluation mode, on the device, and the losses per epoch.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    names = [labels[int(k)] for k in classes]
+    synthetic = SceneDataset(scenes, seconds=clips.shape[1] / sample_rate, sample_rate=sample_rate, seed=seed + 1)
+    events = [synthetic.scene(i) for i in range(scenes)]
+    names += [name for event in events for name in event.names]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        clap = CompactCLAP()
+    if start is not None:
+        trunk = {name: value for name, value in start.state_dict().items() if not name.startswith("head.")}
+        clap.audio.load_state_dict({**clap.audio.state_dict(), **trunk})
+    frontend = LogMel(sample_rate).to(device)
+    loader = MixtureCaptions(
+        torch.cat([clips, *(event.waveform[None] for event in events)]).to(device),
+        names,
+        batch=batch,
+        samples=None if seconds is None else round(seconds * sample_rate),
+    )
+    history = train_clap(clap.to(device), frontend, loader, epochs=epochs, seed=seed, **training)
+    classifier = ZeroShotClassifier(
+        clap.audio,
+        clap.text,
+        sample_rate=sample_rate,
+        prompts=labels,
+        frontend=frontend,
+        template=TEMPLATE,
+        temperature=clap.temperature,
+    )
+    return classifier.eval(), history

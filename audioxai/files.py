@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from audioxai.errors import OutputError
+from audioxai.errors import AudioXAIError, OutputError
 
 __all__ = ["PathLike", "folder_names", "write_bytes", "write_whole"]
 
@@ -36,6 +36,8 @@ def write_whole(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except AudioXAIError:  # some are OSErrors, but tell already what went wrong
+        raise
     except OSError as error:
         raise OutputError(f"could not write {str(path)!r}: {error.strerror or error}") from error
     finally:

@@ -14,7 +14,7 @@ import typer
 
 from audioxai.errors import AudioFileError, AudioXAIError, ConfigError, OutputError
 from audioxai.outputs import FitRun, distinct_names, save_clip
-from audioxai.pretrained import DEFAULT
+from audioxai.pretrained import DEFAULT, pretrained_folder
 
 if TYPE_CHECKING:
     from audioxai.classifier import AudioClassifier
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "METHODS",
     "RATE",
+    "check_method",
+    "choose",
     "explain_all",
     "find_inputs",
     "fresh_classifier",
@@ -143,6 +145,39 @@ def make_explainer(
         if asked is not None and asked != has:
             raise ConfigError(f"--{option} {asked}: this L-MAC was fitted with --{option} {has}; leave it out")
     return fitted
+
+
+def check_method(method: str, model: Path | None, classifier: str | None) -> None:
+    """Refuse L-MAC for a network of the user's own without what was fitted to it."""
+    if classifier is not None and model is None and method == "lmac":
+        raise ConfigError(
+            f"--model FOLDER is missing: what 'audioxai fit DATA --classifier {classifier} --out FOLDER' wrote. "
+            "A network without a fitted L-MAC takes another --method, such as gradcam"
+        )
+
+
+def choose(
+    method: str,
+    model: Path | None,
+    classifier: str | None,
+    space: str | None,
+    scale: str | None,
+    target: str | None,
+    quiet: bool = False,
+) -> tuple[Explainer, str | int | None]:
+    """The explainer and the target that the options of a command ask for; without a network, what is shipped."""
+    shipped = classifier is None and model is None
+    folder = pretrained_folder() if shipped else model
+    if classifier is not None:
+        network = own_classifier(classifier)
+    else:
+        assert folder is not None
+        network = saved_classifier(folder)
+    explainer = make_explainer(method, network, folder, space, scale)
+    wanted = read_target(target, network)
+    if shipped and not quiet:
+        say_shipped(network)
+    return explainer, wanted
 
 
 def read_target(given: str | None, classifier: AudioClassifier) -> str | int | None:

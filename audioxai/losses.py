@@ -7,11 +7,14 @@ from torch import Tensor
 
 __all__ = [
     "binary_guidance",
+    "group_log_probabilities",
     "mask_in",
     "mask_out",
     "norm_guidance",
+    "prompt_diversity",
     "si_snr",
     "similarity",
+    "similarity_matching",
     "sparsity",
     "stem_distance",
     "stem_guidance",
@@ -29,6 +32,21 @@ def target_log_probabilities(logits: Tensor, target: Tensor, multilabel: bool = 
         return torch.nn.functional.logsigmoid(own), torch.nn.functional.logsigmoid(-own)
     total = logits.logsumexp(1)
     others = logits.scatter(1, target[:, None], float("-inf")).logsumexp(1)
+    return own - total, others - total
+
+
+def group_log_probabilities(logits: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+    """log p and log(1 - p) of several classes together, which mean the same.
+
+    Args:
+        logits: (B, K).
+        members: (B, K) bool, at least one in each row.
+
+    Returns:
+        (B,), (B,); 0 and -inf where all classes are members.
+    """
+    total = logits.logsumexp(1)
+    own, others = (logits.masked_fill(left_out, float("-inf")).logsumexp(1) for left_out in (~members, members))
     return own - total, others - total
 
 
@@ -133,3 +151,41 @@ def stem_distance(kept: Tensor, removed: Tensor, stem: Tensor, other: Tensor, fl
     pairs = ((kept, stem), (removed, other))
     shares = [(sound - part).square().sum(1) / part.square().sum(1).clamp(min=floor) for sound, part in pairs]
     return torch.log1p(100 * torch.stack(shares)).sum(0)
+
+
+def similarity_matching(similarity: Tensor, kept: Tensor) -> Tensor:
+    """|C - C'|: how far the similarity of clip and prompt is from that of what the mask keeps. (...) to (...).
+
+    Source: LMAC-ZS, eq. 5.
+    """
+    return (similarity - kept).abs()
+
+
+def prompt_diversity(masks: Tensor, text: Tensor, form: str = "cosine") -> Tensor:
+    """How alike the masks of one clip are under different prompts, more than the prompts are. Source: LMAC-ZS, eq. 7.
+
+    Args:
+        masks: (P, B, ...) of P prompts for each of B clips.
+        text: (P, B, D) embeddings of the prompts, of length 1.
+        form: with m the cosine of two masks and t that of their prompts, the mean over pairs of ``"cosine"``:
+            max(0, m - max(0, t)); ``"geometry"``: |m - t|; ``"l1"``: -mean |difference of the masks|. The published
+            form is not known. A mask of length 0 has cosine 0 with any other.
+
+    Returns:
+        (B,); 0 for a single prompt.
+    """
+    flat = masks.flatten(2).transpose(0, 1)
+    words = text.transpose(0, 1)
+    count = flat.shape[1]
+    if count < 2:
+        return flat.new_zeros(len(flat))
+    first, second = torch.triu_indices(count, count, 1, device=flat.device)
+    if form == "l1":
+        return -(flat[:, first] - flat[:, second]).abs().mean((1, 2))
+    unit = torch.nn.functional.normalize(flat, dim=2, eps=1e-6)
+    alike = unit @ unit.transpose(1, 2)
+    told = words @ words.transpose(1, 2)
+    m, t = alike[:, first, second], told[:, first, second]
+    if form == "geometry":
+        return (m - t).abs().mean(1)
+    return (m - t.clamp(min=0)).clamp(min=0).mean(1)

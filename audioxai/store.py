@@ -20,7 +20,7 @@ from audioxai.errors import AudioXAIError, ConfigError, OutputError
 from audioxai.files import write_bytes
 from audioxai.frontends import LogMel, LogSTFT, SpectralFrontend
 from audioxai.nn import CNN14, CompactCNN, WaveformCNN
-from audioxai.store_zero_shot import NETWORK, build_zero_shot, save_zero_shot
+from audioxai.store_zero_shot import NETWORK, build_zero_shot, pack, save_zero_shot
 from audioxai.zero_shot import ZeroShotClassifier
 
 __all__ = ["load_classifier", "save_classifier"]
@@ -30,17 +30,20 @@ _FRONTENDS: dict[str, Callable[..., SpectralFrontend]] = {"LogMel": LogMel, "Log
 _WEIGHTS, _CONFIG = "classifier.safetensors", "classifier.json"
 
 
-def save_classifier(classifier: AudioClassifier, folder: str | os.PathLike[str]) -> Path:
+def save_classifier(classifier: AudioClassifier, folder: str | os.PathLike[str], *, half: bool = False) -> Path:
     """Write a reference network with its front end and labels, or a zero-shot classifier of a compact CLAP.
+
+    Args:
+        classifier: of the toolkit's own parts.
+        folder: made if need be.
+        half: write the weights as float16, half as large; they are read as float32.
 
     Raises:
         ConfigError: the network or front end is not one of the toolkit's own, or was built with other sizes.
         OutputError: the files could not be written.
     """
-    from safetensors.torch import save
-
     if isinstance(classifier, ZeroShotClassifier):
-        save_zero_shot(classifier, Path(folder), _WEIGHTS, _CONFIG)
+        save_zero_shot(classifier, Path(folder), _WEIGHTS, _CONFIG, half)
         return Path(folder)
     network, frontend = type(classifier.network).__name__, classifier.frontend
     known = network in _NETWORKS and (frontend is None or type(frontend).__name__ in _FRONTENDS)
@@ -63,9 +66,8 @@ def save_classifier(classifier: AudioClassifier, folder: str | os.PathLike[str])
         _build(config).load_state_dict(state)
     except RuntimeError as error:
         raise ConfigError(f"this {network} was built with sizes of its own, which are not saved: {error}") from error
-    weights = save({k: v.detach().cpu().contiguous() for k, v in state.items()})
     folder, text = Path(folder), json.dumps(config, indent=2).encode()
-    write_bytes(folder / _WEIGHTS, weights)
+    write_bytes(folder / _WEIGHTS, pack(state, half))
     write_bytes(folder / _CONFIG, text)
     return folder
 

@@ -16,16 +16,22 @@ from audioxai.nn.clap import NgramEncoder
 from audioxai.nn.classifiers import CompactCNN
 from audioxai.zero_shot import ZeroShotClassifier
 
-__all__ = ["NETWORK", "build_zero_shot", "save_zero_shot"]
+__all__ = ["NETWORK", "build_zero_shot", "pack", "save_zero_shot"]
 
 #: ``"network"`` in the saved configuration.
 NETWORK = "CompactCLAP"
 
 
-def save_zero_shot(classifier: ZeroShotClassifier, folder: Path, weights: str, config: str) -> None:
-    """Write both towers, front end, prompts and temperature; see :func:`audioxai.store.save_classifier`."""
+def pack(state: dict[str, torch.Tensor], half: bool) -> bytes:
+    """Weights as safetensors; ``half`` makes floating-point ones float16."""
     from safetensors.torch import save
 
+    kept = {k: v.half() if half and v.is_floating_point() else v for k, v in state.items()}
+    return bytes(save({k: v.detach().cpu().contiguous() for k, v in kept.items()}))
+
+
+def save_zero_shot(classifier: ZeroShotClassifier, folder: Path, weights: str, config: str, half: bool) -> None:
+    """Write both towers, front end, prompts and temperature; see :func:`audioxai.store.save_classifier`."""
     audio, text, frontend = classifier.network.encoder, classifier.text_encoder, classifier.frontend
     if not (isinstance(audio, CompactCNN) and isinstance(text, NgramEncoder) and isinstance(frontend, LogMel)):
         raise ConfigError(
@@ -55,8 +61,7 @@ def save_zero_shot(classifier: ZeroShotClassifier, folder: Path, weights: str, c
         towers.load_state_dict(state)
     except RuntimeError as error:
         raise ConfigError(f"this audio tower was built with sizes of its own, which are not saved: {error}") from error
-    blob = save({k: v.detach().cpu().contiguous() for k, v in state.items()})
-    write_bytes(folder / weights, blob)
+    write_bytes(folder / weights, pack(state, half))
     write_bytes(folder / config, json.dumps(settings, indent=2).encode())
 
 

@@ -18,8 +18,10 @@ import audioxai as ax
 from audioxai import cli as cli_module
 from audioxai.data import ESC50, make_event
 from audioxai.metrics import evaluate
+from audioxai.nn import CompactCLAP
 from audioxai.pretrained import DEFAULT, load_pretrained, pretrained_folder, pretrained_names
 from audioxai.recipes import accuracy
+from audioxai.store import save_classifier
 
 LABELS = (
     "chainsaw", "clock_tick", "crackling_fire", "crying_baby", "dog",
@@ -108,6 +110,25 @@ def test_import_does_not_read_them() -> None:
     command = "import audioxai, sys; audioxai.load_pretrained; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout.split()
     assert not {"safetensors", "matplotlib", "accelerate"} & set(found)
+
+
+def test_a_folder_may_hold_a_network_alone(monkeypatch, tmp_path) -> None:
+    import audioxai.pretrained as module
+
+    torch.manual_seed(0)
+    clap = CompactCLAP(16)
+    made = ax.ZeroShotClassifier(
+        clap.audio, clap.text, sample_rate=16000, prompts=LABELS, frontend=ax.LogMel(16000), template="the sound of {}"
+    )
+    save_classifier(made, tmp_path / "esc10-clap", half=True)
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "__init__.py"))
+    assert pretrained_names() == ("esc10-clap",)
+    classifier = load_pretrained("esc10-clap")
+    assert isinstance(classifier, ax.ZeroShotClassifier)
+    assert classifier.labels == LABELS
+    assert ax.EnergyMask(classifier).explain(siren(0.5, 16000), "a siren").target_names == ["a siren"]
+    with pytest.raises(ax.ConfigError, match="nearest: 'esc10-clap'"):
+        load_pretrained("esc10-clip")
 
 
 # --- what they do -------------------------------------------------------------------------------------------------
@@ -234,11 +255,12 @@ def test_wrong_usage_without_a_model(cli, tmp_path, options, fault) -> None:
 # --- the script of the card ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_the_script_makes_such_a_folder(tmp_path) -> None:
+@pytest.fixture
+def few_clips(tmp_path) -> tuple[Path, set[str]]:
+    """A data set in ESC-50's layout with one clip of noise per class and fold, and the stems of its training clips."""
     with (pretrained_folder() / "attribution.csv").open(newline="", encoding="utf-8") as file:
         known = [Path(row["filename"]).stem for row in csv.DictReader(file)]
-    numbers = sorted({stem.rsplit("-", 1)[1] for stem in known})
+    numbers = sorted({stem.rsplit("-", 1)[1] for stem in known}, key=int)
     train = [next(s for s in known if s[0] == fold and s.endswith(f"-{n}")) for fold in "123" for n in numbers]
     stems = train + [f"{fold}-1-A-{n}" for fold in (4, 5) for n in numbers]
     data = tmp_path / "data"
@@ -249,20 +271,53 @@ def test_the_script_makes_such_a_folder(tmp_path) -> None:
         clip = torch.randn(16000, generator=torch.Generator().manual_seed(i))
         soundfile.write(data / "audio" / f"{stem}.wav", 0.1 * clip.numpy(), 16000)
         number = stem.rsplit("-", 1)[1]
-        lines.append(f"{stem}.wav,{stem[0]},{number},class {number},True,1,A")
+        lines.append(f"{stem}.wav,{stem[0]},{number},{LABELS[numbers.index(number)]},True,1,A")
     (data / "meta" / "esc50.csv").write_text("\n".join(lines))
-    command = [sys.executable, EXAMPLES / "pretrained.py", "--data", data, "--out", "runs"]
-    command += ["--classifier-epochs", "1", "--epochs", "1"]
-    done = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    return data, set(train)
+
+
+def run_example(name: str, where: Path, *options: object) -> None:
+    command = [str(part) for part in (sys.executable, EXAMPLES / name, *options)]
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def stems_of(table: Path) -> set[str]:
+    with table.open(newline="", encoding="utf-8") as file:
+        return {Path(row["filename"]).stem for row in csv.DictReader(file)}
+
+
+@pytest.mark.slow
+def test_the_script_makes_such_a_folder(few_clips, tmp_path) -> None:
+    data, train = few_clips
+    run_example("pretrained.py", tmp_path, "--data", data, "--out", "runs", "--classifier-epochs", 1, "--epochs", 1)
     made = tmp_path / "runs" / DEFAULT
     assert {path.name for path in made.iterdir()} == {path.name for path in pretrained_folder().iterdir()}
     text = (made / "CARD.md").read_text()
     assert "the 30 clips of 5 seconds in folds 1 to 3" in text
     assert "1 epochs for the network, 1 for L-MAC" in text
     assert "{" not in text
-    with (made / "attribution.csv").open(newline="", encoding="utf-8") as file:
-        assert {Path(row["filename"]).stem for row in csv.DictReader(file)} == set(train)
+    assert stems_of(made / "attribution.csv") == train
     from audioxai.store import load_classifier
 
-    assert ax.LMAC.from_pretrained(made, classifier=load_classifier(made)).classifier.labels[0].startswith("class ")
+    assert ax.LMAC.from_pretrained(made, classifier=load_classifier(made)).classifier.labels == LABELS
+
+
+@pytest.mark.slow
+def test_the_clap_s_scripts_make_a_folder_and_tables(few_clips, tmp_path) -> None:
+    data, train = few_clips
+    small = ["--events", 16, "--epochs", 1, "--mixtures", 2, "--device", "cpu"]
+    run_example("clap.py", tmp_path, "--data", data, "--out", "runs", "--batch", 8, *small)
+    made = tmp_path / "runs" / "esc10-clap"
+    assert {path.name for path in made.iterdir()} == {
+        "CARD.md", "attribution.csv", "classifier.json", "classifier.safetensors",
+    }  # fmt: skip
+    assert sum(path.stat().st_size for path in made.iterdir()) < 5e6
+    text = (made / "CARD.md").read_text()
+    assert "the 30 clips of 5 seconds in folds 1 to 3" in text
+    assert "1 passes of 46 pieces" in text
+    assert "{" not in text.replace("`{}`", "").replace("`the sound of {}`", "").replace("`this is a sound of {}.`", "")
+    assert stems_of(made / "attribution.csv") == train
+    run_example("zero_shot.py", tmp_path, "--data", data, "--clap", made, "--out", "runs", *small)
+    tables = (tmp_path / "runs" / "zero-shot.md").read_text()
+    assert tables.count("| LMAC-ZS |") == 3

@@ -28,6 +28,7 @@ class Method:
         start: key of the method whose fit it goes on from: fine-tuned for a quarter of the passes, or merely read out
             with other options.
         heavy: only where it is named; ``"all"`` leaves it out.
+        passes: of its fit, for each pass of the other methods'.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Method:
     fitting: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
     heavy: bool = False
+    passes: int = 1
 
     @property
     def learned(self) -> bool:
@@ -53,12 +55,13 @@ class Method:
     def identity(self, space: str, seed: int) -> dict[str, Any]:
         """What decides its masks, besides the classifier and what it was fitted on, as JSON types."""
         known = {"method": self.key, "space": space, "seed": seed, "options": self.options}
-        return known | ({"fitting": self.fitting} if self.fitting else {})
+        known |= {"fitting": self.fitting} if self.fitting else {}
+        return known | ({"passes": self.passes} if self.passes > 1 else {})
 
     def learn(self, explainer: LearnedExplainer, loader: Any, *, epochs: int, **training: Any) -> None:
         """Fit a fresh explainer, fine-tune that of :attr:`start`, or leave it as it is."""
         if self.start is None:
-            explainer.fit(loader, epochs=epochs, **self.fitting, **training)
+            explainer.fit(loader, epochs=self.passes * epochs, **self.fitting, **training)
         elif self.fitting:
             explainer.finetune(loader, epochs=max(1, epochs // 4), **self.fitting, **training)  # type: ignore[attr-defined]
 
@@ -102,14 +105,36 @@ METHODS = {
             for cth in (0.6, 0.7)
         ),
         # LMAC-TD is scored by its sounds; these are the same masks as above, scored likewise.
-        Method("lmac-heard", "L-MAC (evidence), as heard", ax.LMAC, options={"heard": True}, start="lmac"),
-        Method(
-            "lmac-ft-0.6-heard", "L-MAC FT (CTH 0.6), as heard", ax.LMAC, options={"heard": True}, start="lmac-ft-0.6"
+        *(
+            Method(f"{key}-heard", f"{name}, as heard", ax.LMAC, options={"heard": True}, start=key, heavy=True)
+            for key, name in (("lmac", "L-MAC (evidence)"), ("lmac-ft-0.6", "L-MAC FT (CTH 0.6)"))
         ),
         # What cannot be told which of two sounds is meant learns nothing from mixtures.
-        Method("lmac-td-0", "LMAC-TD (alpha 0)", ax.LMACTD, options={"alpha": 0.0, "mixing": 0.0}),
-        Method("lmac-td-0.75", "LMAC-TD (alpha 0.75)", ax.LMACTD, options={"alpha": 0.75}),
-        Method("lmac-td-1", "LMAC-TD (alpha 1)", ax.LMACTD, options={"alpha": 1.0}),
+        Method(
+            "lmac-td-0", "LMAC-TD (alpha 0)", ax.LMACTD, options={"alpha": 0.0, "mixing": 0.0}, heavy=True, passes=3
+        ),
+        *(
+            Method(
+                f"lmac-td-{alpha:g}",
+                f"LMAC-TD (alpha {alpha:g})",
+                ax.LMACTD,
+                options={"alpha": alpha},
+                heavy=True,
+                passes=3,
+            )
+            for alpha in (0.75, 1.0)
+        ),
+        *(
+            Method(
+                "lmac-zs" if form == "evidence" else f"lmac-zs-{form}",
+                "LMAC-ZS" if form == "evidence" else f"LMAC-ZS ({form})",
+                ax.LMACZS,
+                options={"conditioning": form},
+                heavy=True,
+            )
+            for form in ("evidence", "film", "concat", "gate")
+        ),
+        Method("lmac-zs/published", "LMAC-ZS (published)", ax.LMACZS, published=True, heavy=True),
         Method("l2i-0.2", "L2I (RTH 0.2)", ax.L2I, options={"threshold": 0.2}),
         Method("l2i-0.4", "L2I (RTH 0.4)", ax.L2I, options={"threshold": 0.4}, start="l2i-0.2"),
         Method(
@@ -127,15 +152,14 @@ METHODS = {
 
 
 def choose_methods(asked: str | Sequence[str]) -> list[Method]:
-    """Methods by key, with the controls, in the order of the tables; ``"all"`` for every one that is not heavy.
+    """Methods by key, with the controls, in the order of the tables; ``"all"`` adds every one that is not heavy.
 
     Raises:
         ConfigError: an unknown key, with the nearest ones.
     """
     keys = [asked] if isinstance(asked, str) else list(asked)
-    if keys == ["all"]:
-        return [method for method in METHODS.values() if not method.heavy]
     for key in keys:
-        if key not in METHODS:
+        if key not in METHODS and key != "all":
             raise ConfigError(f"method {key!r} is not known; the nearest are {nearest(key, METHODS)}")
-    return [method for key, method in METHODS.items() if key in keys or key in CONTROLS]
+    known = METHODS.items()
+    return [m for key, m in known if key in keys or key in CONTROLS or ("all" in keys and not m.heavy)]

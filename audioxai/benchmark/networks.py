@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from audioxai.benchmark.protocol import BenchmarkData
 from audioxai.benchmark.store import Store, key_of
 from audioxai.classifier import AudioClassifier
+from audioxai.contrastive import train_zero_shot
 from audioxai.data import ManifestDataset
 from audioxai.data.download import sha256_of
 from audioxai.errors import ClassifierError, ConfigError, nearest
@@ -21,6 +23,7 @@ from audioxai.nn import CNN14, CompactCNN
 from audioxai.recipes import train_classifier
 from audioxai.store import load_classifier, save_classifier
 from audioxai.version import __version__
+from audioxai.zero_shot import ZeroShotClassifier
 
 T = TypeVar("T")
 
@@ -35,10 +38,36 @@ __all__ = [
     "training_loader",
 ]
 
-#: Networks by name on the command line, with their peak learning rates.
-NETWORKS: dict[str, tuple[Callable[..., torch.nn.Module], float]] = {
-    "compact": (CompactCNN, 3e-3),
-    "cnn14": (CNN14, 5e-4),
+
+def _supervised(
+    build: Callable[..., torch.nn.Module], data: BenchmarkData, device: torch.device, batch: int, seed: int,
+    **training: Any,
+) -> AudioClassifier:  # fmt: skip
+    """A network with one output for each label."""
+    torch.manual_seed(seed)
+    labels, rate = data.train.labels, data.train.sample_rate
+    model = AudioClassifier(build(len(labels)), sample_rate=rate, frontend=LogMel(rate), labels=labels)
+    train_classifier(model.to(device), training_loader(data, device, batch), seed=seed, **training)
+    return model
+
+
+def _contrastive(
+    data: BenchmarkData, device: torch.device, batch: int, seed: int, **training: Any
+) -> ZeroShotClassifier:
+    """A compact CLAP whose prompts are the labels."""
+    clips, classes = data.train.tensors()
+    model, _ = train_zero_shot(
+        clips, classes, data.train.labels, sample_rate=data.train.sample_rate, batch=2 * batch, seed=seed,
+        device=device, **training,
+    )  # fmt: skip
+    return model
+
+
+#: Networks by name on the command line: how they are trained, and their peak learning rates.
+NETWORKS: dict[str, tuple[Callable[..., AudioClassifier], float]] = {
+    "compact": (partial(_supervised, CompactCNN), 3e-3),
+    "cnn14": (partial(_supervised, CNN14), 5e-4),
+    "clap": (_contrastive, 3e-3),
 }
 
 
@@ -57,8 +86,7 @@ def trained_network(
     wait: bool = True,
 ) -> AudioClassifier:
     """A network trained on the data, or the one that an earlier run has trained."""
-    rate = data.train.sample_rate
-    build, lr = NETWORKS[name]
+    make, lr = NETWORKS[name]
     inputs = {
         "network": name, "seed": seed, "epochs": epochs, "lr": lr, "data": trained_on, "precision": precision,
         "version": __version__,
@@ -68,14 +96,10 @@ def trained_network(
         say(f"training {name}, seed {seed}, on {len(data.train)} clips")
 
         def attempt(batch: int) -> AudioClassifier:
-            torch.manual_seed(seed)
-            labels = data.train.labels
-            model = AudioClassifier(build(len(labels)), sample_rate=rate, frontend=LogMel(rate), labels=labels)
-            model.to(device)
             checkpoint = place.with_suffix(f".checkpoint-{batch}.safetensors")
-            train_classifier(
-                model, training_loader(data, device, batch), epochs=epochs, lr=lr, seed=seed, precision=precision,
-                checkpoint=checkpoint, progress=False,
+            model = make(
+                data, device, batch, seed, epochs=epochs, lr=lr, precision=precision, checkpoint=checkpoint,
+                progress=False,
             )  # fmt: skip
             save_classifier(model, place)
             checkpoint.unlink(missing_ok=True)
@@ -98,12 +122,17 @@ def training_identity(data: BenchmarkData) -> str:
 
 
 def identity_of(classifier: AudioClassifier) -> dict[str, Any]:
-    """What decides a network's explanations, as JSON types: weights, front end, labels and layers."""
+    """What decides a network's explanations, as JSON types: weights, front end, labels, layers and prompts."""
     try:
         layers = list(classifier.layers)
     except ClassifierError:  # a network without maps has no CAMs, but other explanations
         layers = []
-    return {"fingerprint": classifier.fingerprint(), "labels": list(classifier.labels or ()), "layers": layers}
+    labels = list(classifier.labels or ())
+    found: dict[str, Any] = {"fingerprint": classifier.fingerprint(), "labels": labels, "layers": layers}
+    if isinstance(classifier, ZeroShotClassifier):
+        found["prompts"] = [list(several) for several in classifier.prompts.values()]
+        found["templates"] = list(classifier.templates)
+    return found
 
 
 def training_loader(data: BenchmarkData, device: torch.device, batch: int = 16) -> DataLoader[Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from audioxai.errors import ConfigError, nearest
+from audioxai.errors import ConfigError
 
-__all__ = ["CONCEPTS", "PHRASES", "MixtureCaptions", "concept_of", "describe"]
+__all__ = ["PHRASES", "MixtureCaptions", "concept_of", "describe", "phrases_of"]
 
 #: Sound to ways to name it: the ten of ESC-10, and the events of :mod:`audioxai.data.scenes`.
 PHRASES: dict[str, tuple[str, ...]] = {
@@ -90,8 +89,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
-#: Names of the C sounds that can be described; a number of one is a place here.
-CONCEPTS: tuple[str, ...] = tuple(PHRASES)
+_MIXED, _NOISE = 0.5, 1 / 16  # shares of the pieces
 
 _SAME = {"bark": "dog", "ticks": "clock_tick"}  # events of scenes that imitate a sound of ESC-10
 
@@ -108,15 +106,13 @@ _TWO = (
 
 
 def concept_of(label: str) -> str:
-    """The sound that a label of ESC-10 or of a scene names.
+    """The sound that a label names: events of a scene that imitate a sound of ESC-10 share its name."""
+    return _SAME.get(label, label)
 
-    Raises:
-        ConfigError: no phrases are known for it.
-    """
-    concept = _SAME.get(label, label)
-    if concept not in PHRASES:
-        raise ConfigError(f"no phrases are known for {label!r}; nearest: {nearest(label, [*PHRASES, *_SAME])}")
-    return concept
+
+def phrases_of(label: str) -> tuple[str, ...]:
+    """Ways to name a label's sound; of one without an entry in :data:`PHRASES`, its own words."""
+    return PHRASES.get(concept_of(label)) or (label.replace("_", " "),)
 
 
 def describe(sounds: Sequence[str], generator: torch.Generator | None = None) -> str:
@@ -134,86 +130,106 @@ def describe(sounds: Sequence[str], generator: torch.Generator | None = None) ->
 
     sentence = draw(_ONE if len(sounds) == 1 else _TWO)
     for sound in sounds:
-        sentence = sentence.replace("{}", draw(PHRASES[concept_of(sound)]), 1)
+        sentence = sentence.replace("{}", draw(phrases_of(sound)), 1)
     return sentence
 
 
 class MixtureCaptions:
     """Batches of clips and mixtures of two, with sentences about them, for :func:`audioxai.contrastive.train_clap`.
 
-    A piece of a clip holds one of its loud moments, has a level of -40 to -14 dB (root mean square), and noise 20 to
-    60 dB below it; the clip's end is followed by its start. Half of the pieces have another sound added, -6 to 6 dB
-    louder. The texts of a batch are a sentence about each piece (all of it, or one of two sounds) and one about each
-    of the C sounds. A text matches the pieces that have every sound it names. Draws come from torch's own generator.
+    A piece of a clip holds one of its loud moments, the clip's end followed by its start. It is made -12 to 6 dB
+    louder, and white noise 10 to 60 dB below it is added. Half of the pieces have another sound in them, -6 to 6 dB
+    louder; one in sixteen is noise alone. The texts of a batch are a sentence about each of the S pieces with sounds
+    (all of them, or one of two) and one about each of the C sounds there are. A text matches the pieces that have every
+    sound it names; noise matches none. Draws come from torch's own generators.
 
     Args:
-        clips: (N, T) of one sound each.
+        clips: (N, T) of one sound each, on the device where batches are made.
         labels: N names, see :func:`concept_of`.
         batch: pieces B in a batch.
-        batches: in a pass.
+        batches: in a pass; default N / B.
         samples: length of a piece; default T.
+
+    Attributes:
+        concepts: names of the C sounds.
     """
 
     def __init__(
-        self, clips: Tensor, labels: Sequence[str], *, batch: int = 32, batches: int = 20, samples: int | None = None
+        self,
+        clips: Tensor,
+        labels: Sequence[str],
+        *,
+        batch: int = 32,
+        batches: int | None = None,
+        samples: int | None = None,
     ) -> None:
         if len(clips) != len(labels):
             raise ConfigError(f"{len(clips)} clips need as many labels; got {len(labels)}")
         samples = clips.shape[1] if samples is None else samples
+        batches = max(1, round(len(clips) / max(1, batch))) if batches is None else batches
         if batch < 1 or batches < 1 or not 1 <= samples <= clips.shape[1]:
             raise ConfigError(
                 f"batch={batch!r} and batches={batches!r} must be at least 1, samples={samples!r} between 1 and T"
             )
-        self.clips = clips
-        self.concepts = torch.tensor([CONCEPTS.index(concept_of(label)) for label in labels])
-        if len(torch.unique(self.concepts)) < 2:
-            raise ConfigError("mixtures need clips of at least two different sounds")
-        self.batch, self.batches, self.samples = batch, batches, samples
+        named = [concept_of(label) for label in labels]
+        self.concepts = tuple(dict.fromkeys(named))
+        if len(self.concepts) < 2:
+            raise ConfigError(f"mixtures need clips of at least two different sounds; got {list(self.concepts)!r}")
+        self.clips, self.batch, self.batches, self.samples = clips, batch, batches, samples
+        # What is drawn by chance is drawn on the CPU, so that no batch waits for a GPU to answer.
+        self._numbers = torch.tensor([self.concepts.index(name) for name in named])
+        self._members = self._numbers == torch.arange(len(self.concepts))[:, None]  # (C, N)
         self._hop = max(1, clips.shape[1] // 50)
-        self._energy = clips.unfold(1, self._hop, self._hop).square().mean(2) + 1e-12  # (N, about 50)
+        self._energy = (clips.unfold(1, self._hop, self._hop).square().mean(2) + 1e-12).cpu()  # (N, about 50)
 
     def __len__(self) -> int:
         return self.batches
 
     def __iter__(self) -> Iterator[tuple[Tensor, list[str], Tensor]]:
-        """(waveform (B, samples), B + C sentences, matches (B, B + C))."""
+        """(waveform (B, samples), S + C sentences, matches (B, S + C))."""
         for _ in range(self.batches):
             yield self._draw()
 
     def _draw(self) -> tuple[Tensor, list[str], Tensor]:
         first, second = self._pick(), self._pick()
-        mixed = (torch.rand(self.batch) < 0.5) & (self.concepts[first] != self.concepts[second])
-        heard = torch.zeros(self.batch, len(CONCEPTS), dtype=torch.bool)
-        heard[torch.arange(self.batch), self.concepts[first]] = True
-        heard[mixed, self.concepts[second[mixed]]] = True
-        named = [_some(row) for row in heard] + [[k] for k in range(len(CONCEPTS))]
-        sentences = [describe([CONCEPTS[k] for k in several]) for several in named]
-        said = torch.zeros(len(named), len(CONCEPTS), dtype=torch.bool)
+        mixed = (torch.rand(self.batch) < _MIXED) & (self._numbers[first] != self._numbers[second])
+        sounding = torch.rand(self.batch) >= _NOISE
+        heard = torch.zeros(self.batch, len(self.concepts), dtype=torch.bool)
+        heard[torch.arange(self.batch), self._numbers[first]] = True
+        heard[mixed, self._numbers[second[mixed]]] = True
+        heard &= sounding[:, None]
+        named = [_some(row) for row in heard[sounding]] + [[k] for k in range(len(self.concepts))]
+        sentences = [describe([self.concepts[k] for k in several]) for several in named]
+        said = torch.zeros(len(named), len(self.concepts), dtype=torch.bool)
         for row, several in zip(said, named, strict=True):
             row[several] = True
-        return self._mix(first, second, mixed), sentences, (~heard).float() @ said.float().T == 0
+        # No sound of the text is missing in the piece.
+        matches = (~heard).float() @ said.float().T == 0
+        return self._mix(first, second, mixed, sounding), sentences, matches.to(self.clips.device)
 
     def _pick(self) -> Tensor:
         """Clips (B,), each sound as likely as the others."""
-        present = torch.unique(self.concepts)
-        wanted = present[torch.randint(len(present), (self.batch,))]
-        return torch.multinomial((self.concepts == wanted[:, None]).float(), 1)[:, 0]
+        wanted = torch.randint(len(self.concepts), (self.batch,))
+        return torch.multinomial(self._members[wanted].float(), 1)[:, 0]
 
-    def _mix(self, first: Tensor, second: Tensor, mixed: Tensor) -> Tensor:
-        other = self._piece(second) * _decibels(self.batch, -6, 6) * mixed[:, None]
-        waveform = (self._piece(first) + other) / (1 + mixed[:, None]) ** 0.5
-        noise = torch.randn_like(waveform) * _decibels(self.batch, -60, -20)
-        varied: Tensor = (waveform + noise) * _decibels(self.batch, -40, -14)
+    def _mix(self, first: Tensor, second: Tensor, mixed: Tensor, sounding: Tensor) -> Tensor:
+        device = self.clips.device
+        mixed, sounding = (flag.float()[:, None].to(device) for flag in (mixed, sounding))
+        (own, level), (other, _) = self._piece(first), self._piece(second)
+        waveform = sounding * (own + other * _decibels(self.batch, -6, 6, device) * mixed) / (1 + mixed) ** 0.5
+        noise = torch.randn_like(waveform) * _decibels(self.batch, -60, -10, device)
+        varied: Tensor = (waveform + noise) * level * _decibels(self.batch, -12, 6, device)
         return varied
 
-    def _piece(self, rows: Tensor) -> Tensor:
-        """Pieces of unit energy around a moment drawn by its energy."""
+    def _piece(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Pieces (B, samples) of unit energy around a moment drawn by its energy, and their levels (B, 1)."""
         moment = torch.multinomial(self._energy[rows], 1) * self._hop
         start = moment - torch.randint(self.samples, (len(rows), 1))
-        index = (start + torch.arange(self.samples)) % self.clips.shape[1]
-        pieces = self.clips[rows].gather(1, index)
-        level: Tensor = pieces.norm(dim=1, keepdim=True).clamp(min=1e-6)
-        return pieces * (math.sqrt(self.samples) / level)
+        device = self.clips.device
+        index = (start.to(device) + torch.arange(self.samples, device=device)) % self.clips.shape[1]
+        pieces = self.clips[rows.to(device)].gather(1, index)
+        level = pieces.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)
+        return pieces / level, level
 
 
 def _some(heard: Tensor) -> list[int]:
@@ -224,6 +240,6 @@ def _some(heard: Tensor) -> list[int]:
     return told
 
 
-def _decibels(size: int, low: float, high: float) -> Tensor:
-    drawn: Tensor = 10 ** (torch.empty(size, 1).uniform_(low, high) / 20)
+def _decibels(size: int, low: float, high: float, device: torch.device) -> Tensor:
+    drawn: Tensor = 10 ** (torch.empty(size, 1, device=device).uniform_(low, high) / 20)
     return drawn

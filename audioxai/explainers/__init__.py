@@ -10,6 +10,7 @@ from audioxai.explainers.l2i import L2I
 from audioxai.explainers.learned import LearnedExplainer
 from audioxai.explainers.lmac import LMAC
 from audioxai.explainers.lmac_td import LMACTD
+from audioxai.explainers.lmac_zs import LMACZS
 from audioxai.explainers.perturbation import LIME, Occlusion
 from audioxai.explainers.score_cam import GScoreCAM, ScoreCAM
 from audioxai.explainers.shapley import GradientSHAP, KernelSHAP
@@ -19,6 +20,7 @@ __all__ = [
     "LIME",
     "LMAC",
     "LMACTD",
+    "LMACZS",
     "AllOnes",
     "DeepSHAP",
     "EnergyMask",

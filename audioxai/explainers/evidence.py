@@ -11,7 +11,7 @@ from audioxai.classifier import AudioClassifier
 from audioxai.errors import ClassifierError
 from audioxai.targets import Target
 
-__all__ = ["Reading", "mix_within_batch", "read_evidence"]
+__all__ = ["Reading", "add_neighbours", "mix_within_batch", "read_evidence"]
 
 #: Logits (B, K), latents as maps, and for each target the resolved target with its evidence, or ``None`` without.
 Reading = tuple[Tensor, list[Tensor], list[tuple[Target, list[Tensor] | None]]]
@@ -70,17 +70,24 @@ def mix_within_batch(classifier: AudioClassifier, waveform: Tensor, share: float
     Returns:
         Explained clips (B, T), added clips or silence (B, T), and the target: the class predicted on the clip alone.
     """
-    silence = torch.zeros_like(waveform)
     if not share or len(waveform) < 2:
-        return waveform, silence, Target(predicted=True)
+        return waveform, torch.zeros_like(waveform), Target(predicted=True)
     with torch.no_grad():
         classes = classifier(waveform).argmax(1)
-    partner = torch.arange(len(waveform), device=waveform.device).roll(1)
-    mixed = torch.rand(len(waveform), device=waveform.device) < share
-    mixed &= classes != classes[partner]
+    return waveform, add_neighbours(waveform, share, classes != classes.roll(1)), Target(classes=classes)
+
+
+def add_neighbours(waveform: Tensor, share: float, apart: Tensor) -> Tensor:
+    """What mixtures add to clips (B, T): the clip before each, 5 dB apart at most; silence for the others.
+
+    Args:
+        waveform: (B, T).
+        share: of the clips that are mixed.
+        apart: (B,) bool, which may be.
+    """
+    mixed = (torch.rand(len(waveform), device=waveform.device) < share) & apart
     level = waveform.norm(dim=1, keepdim=True)
-    decibels = torch.empty_like(level).uniform_(-5, 5)
-    gain = level / level[partner].clamp(min=1e-6) * 10 ** (decibels / 20)
-    audible = (level > 1e-6) & (level[partner] > 1e-6)
-    other = torch.where(mixed[:, None] & audible, waveform[partner] * gain, silence)
-    return waveform, other, Target(classes=classes)
+    before = level.roll(1, 0)
+    gain = level / before.clamp(min=1e-6) * 10 ** (torch.empty_like(level).uniform_(-5, 5) / 20)
+    audible = (level > 1e-6) & (before > 1e-6)
+    return torch.where(mixed[:, None] & audible, waveform.roll(1, 0) * gain, torch.zeros_like(waveform))

@@ -140,21 +140,21 @@ class LearnedExplainer(Explainer):
             ConfigError: an option is unknown or out of range.
         """
         options = self._training_options(loader, **training)
-
-        def step(batch: Any) -> dict[str, Tensor]:
-            return self.training_step(read_batch(batch, self.classifier.sample_rate).to(self.classifier.device))
-
         before = self.decoder_
         with self._untouched():
             torch.manual_seed(options.seed)
             self.decoder_ = self._build().to(self.classifier.device)
             try:
                 self._prepare(self.decoder_, loader, options)
-                self.history_ = self._learn(step, loader, options, val_loader=val_loader)
+                self.history_ = self._learn(self._step, loader, options, val_loader=val_loader)
             except BaseException:
                 self.decoder_ = before
                 raise
         return self
+
+    def _step(self, batch: Any) -> dict[str, Tensor]:
+        """Losses of a batch of the loader."""
+        return self.training_step(read_batch(batch, self.classifier.sample_rate).to(self.classifier.device))
 
     def _training_options(self, loader: Iterable[Any] | None, **training: Any) -> TrainingOptions:
         if loader is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from audioxai.dsp import resample
-from audioxai.errors import AudioFileError, AudioXAIError, ConfigError
+from audioxai.errors import AudioFileError, ConfigError
 from audioxai.explanation import Explanation
 from audioxai.files import write_whole
+from audioxai.masks import MaskFader, MaskWriter
 from audioxai.targets import TargetLike
 
 if TYPE_CHECKING:
     from audioxai.explainers.base import Explainer
 
-__all__ = ["LongExplanation", "Window", "explain_long"]
+__all__ = ["LongExplanation", "Window", "check_windows", "explain_long"]
 
 _MARGIN = 0.05  # seconds that resampling a window may look beyond it
 _UNKNOWN_FRAMES = 2**62  # what libsndfile gives for a stream of unknown length
@@ -52,11 +53,14 @@ class LongExplanation:
     Args:
         waveform: WAV file (32-bit float, at the classifier's rate) of what is kept.
         removed: WAV file of what is removed.
+        mask: ``.npz`` file of the mask of the whole recording, cross-faded as the sounds; see :func:`read_mask
+            <audioxai.masks.read_mask>`.
         windows: in the order of time.
     """
 
     waveform: Path
     removed: Path
+    mask: Path
     windows: tuple[Window, ...]
 
 
@@ -69,7 +73,7 @@ def explain_long(
     seconds: float = 10.0,
     overlap: float = 1.0,
 ) -> LongExplanation:
-    """Explain a recording window by window and write ``explanation.wav`` and ``removed.wav``, cross-faded.
+    """Explain a recording window by window: ``explanation.wav``, ``removed.wav`` and ``mask.npz``, cross-faded.
 
     The weights of two windows add up to 1 where they overlap, so what is kept and removed adds up to what it does in
     each window. The target is asked in every window: with ``None``, each window explains its own predicted class.
@@ -87,41 +91,42 @@ def explain_long(
         AudioFileError: no audio file, or one that is cut short.
         OutputError: a file could not be written.
     """
-    if not (0 <= overlap <= seconds / 2 and seconds > 0):
-        raise ConfigError(f"seconds={seconds}, overlap={overlap}: windows need 0 <= overlap <= seconds / 2")
+    check_windows(seconds, overlap)
     rate, folder = explainer.classifier.sample_rate, Path(folder)
-    kept_path, removed_path = folder / "explanation.wav", folder / "removed.wav"
+    places = folder / "explanation.wav", folder / "removed.wav", folder / "mask.npz"
     windows: list[Window] = []
 
-    def work(kept_file: BinaryIO, removed_file: BinaryIO) -> None:
-        with _wav(kept_file, rate) as kept, _wav(removed_file, rate) as removed:
-            fader = _Fader()
+    def work(kept_file: BinaryIO, removed_file: BinaryIO, mask_file: BinaryIO) -> None:
+        fader, mask_fader = _Fader(), MaskFader()
+        with _wav(kept_file, rate) as kept, _wav(removed_file, rate) as removed, MaskWriter(folder) as masks:
             for start, fade, waveform in _windows(Path(path), rate, seconds, overlap):
                 explanation = explainer.explain(waveform, target)
                 windows.append(_window(explanation, start / rate, rate))
+                masks.add(mask_fader.add(explanation, start, fade))
                 sounds = torch.stack([explanation.waveform[0], explanation.removed[0]]).cpu()
                 _write(fader.add(sounds, fade), kept, removed)
             _write(fader.tail, kept, removed)
+            masks.add(mask_fader.tail)
+            masks.save(mask_file)
 
-    def guarded(kept_file: BinaryIO, removed_file: BinaryIO) -> None:
-        try:
-            work(kept_file, removed_file)
-        except AudioXAIError as error:  # some are OSErrors, but tell of the input
-            raise _Stopped(error) from error
+    def open_all(paths: Sequence[Path], *files: BinaryIO) -> None:
+        if paths:
+            write_whole(paths[0], lambda file: open_all(paths[1:], *files, file))
+        else:
+            work(*files)
 
-    try:
-        write_whole(kept_path, lambda kept: write_whole(removed_path, lambda removed: guarded(kept, removed)))
-    except _Stopped as stopped:
-        raise stopped.error from None
-    return LongExplanation(kept_path, removed_path, tuple(windows))
+    open_all(places)
+    return LongExplanation(*places, tuple(windows))
 
 
-class _Stopped(Exception):
-    """Carries an error past what writes files."""
+def check_windows(seconds: float, overlap: float) -> None:
+    """Refuse windows that make no sense.
 
-    def __init__(self, error: AudioXAIError) -> None:
-        super().__init__(error)
-        self.error = error
+    Raises:
+        ConfigError: they are not in 0 <= overlap <= seconds / 2.
+    """
+    if not (0 <= overlap <= seconds / 2 and seconds > 0):
+        raise ConfigError(f"seconds={seconds}, overlap={overlap}: windows need 0 <= overlap <= seconds / 2")
 
 
 class _Fader:
@@ -234,4 +239,4 @@ def _write(sounds: Tensor, *files: Any) -> None:
         try:
             file.write(sound.numpy())
         except (AssertionError, RuntimeError) as error:  # how soundfile reports a full disk
-            raise OSError(f"the sound could not be written ({error or 'disk full?'})") from error
+            raise OSError(f"the sound could not be written ({str(error) or 'disk full?'})") from error

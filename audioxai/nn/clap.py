@@ -78,9 +78,11 @@ class NgramEncoder(nn.Module):
         super().__init__()
         self.buckets, self.grams, self.longest = buckets, grams, longest
         self.table = nn.EmbeddingBag(buckets, width, mode="mean")
-        nn.init.normal_(self.table.weight, std=0.1)
         self.weigh = nn.Linear(width, 1)
-        self.head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, dim))
+        layers = nn.Linear(width, 2 * width), nn.Linear(2 * width, dim)
+        for layer in layers:
+            nn.init.zeros_(layer.bias)  # else all texts start in one direction
+        self.head = nn.Sequential(layers[0], nn.GELU(), layers[1])
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """K strings to (K, D).

@@ -1,5 +1,7 @@
 """Long recordings from disk to disk: the same as in one piece, and never more than a window in memory."""
 
+import random
+
 import networks
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from audioxai.dsp import resample
 from audioxai.errors import AudioFileError, ConfigError, NotFittedError
 from audioxai.explainers import streaming
 from audioxai.explainers.streaming import explain_long
+from audioxai.masks import read_mask
 
 RATE = networks.RATE
 
@@ -74,6 +77,34 @@ def test_kept_and_removed_add_up(tmp_path, explainer):
     assert {one.target for one in found.windows} == {networks.LABELS[2]}
     p = tuple(float(probs[0, 2]) for probs in inside.scores)
     assert found.windows[0].scores == pytest.approx(p, abs=1e-5)
+
+
+@pytest.mark.parametrize("space", ["stft", "mel", "waveform"])
+@pytest.mark.parametrize("overlap", [0.0, 0.05, 0.111, 0.5])
+@pytest.mark.parametrize("seconds", [0.3, 1.6, 3.21])
+def test_one_mask_of_all_windows(tmp_path, space, overlap, seconds):
+    """Each frame from the windows that cover it, the nearest frame of each, weighted as the sounds are."""
+    clip, method = recording(tmp_path / "in.wav", seconds), ax.EnergyMask(networks.log_mel_cnn(), space=space)
+    found = explain_long(method, tmp_path / "in.wav", tmp_path / "out", seconds=1.0, overlap=overlap)
+    mask = read_mask(found.mask)
+    assert mask.shape == method.space.analyse(clip[None]).values.shape[1:]
+    hop = 1 if space == "waveform" else method.space.stft.hop
+    spans = [(round(w.start * RATE), round(w.end * RATE)) for w in found.windows]
+    parts = [method.explain(clip[start:end]).mask[0] for start, end in spans]
+    for n in random.Random(0).sample(range(mask.shape[-1]), 10):
+        place, value, weight = n * hop, 0.0, 0.0
+        for i, ((start, end), part) in enumerate(zip(spans, parts, strict=True)):
+            rise = spans[i - 1][1] - start if i else 0
+            fall = end - spans[i + 1][0] if i + 1 < len(spans) else 0
+            last = i + 1 == len(spans)
+            if place < start or (place >= end and not last):
+                continue
+            w = min(1.0, (place - start + 0.5) / rise) if rise else 1.0
+            w = min(w, 1 - (place - (end - fall) + 0.5) / fall) if fall and place >= end - fall else w
+            value = value + w * part[..., min((place - start + hop // 2) // hop, part.shape[-1] - 1)]
+            weight += w
+        assert weight == pytest.approx(1)
+        torch.testing.assert_close(mask[..., n], value, rtol=0, atol=1e-3)
 
 
 def test_the_cross_fade_by_the_book(tmp_path, explainer):

@@ -1,0 +1,266 @@
+"""The clips of a shard: read, explained in batches of equal length or window by window, and written."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audioxai.dataset_files import ShardWriter, key_of, write_flac
+from audioxai.dataset_source import Sound, Source
+from audioxai.errors import AudioXAIError, ConfigError, MissingDependencyError, NotFittedError, OutputError, TargetError
+from audioxai.explainers.streaming import Window, explain_long
+from audioxai.files import write_bytes
+from audioxai.inputs import as_waveform
+from audioxai.masks import MaskWriter
+from audioxai.targets import TargetLike
+
+if TYPE_CHECKING:
+    from audioxai.explainers.base import Explainer
+    from audioxai.explanation import Explanation
+
+__all__ = ["Shard", "Work"]
+
+# What is no fault of one clip.
+_FATAL = (
+    OutputError, ConfigError, TargetError, NotFittedError, MissingDependencyError, MemoryError, torch.OutOfMemoryError
+)  # fmt: skip
+_DIGITS = 6  # of probabilities
+_UNKNOWN_FRAMES = 2**62  # what libsndfile gives for a stream of unknown length
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with every clip.
+
+    Args:
+        explainer: fitted.
+        source: of the clips.
+        target: one for all.
+        longest: recordings of more seconds are explained window by window.
+        window: in s.
+        overlap: in s.
+    """
+
+    explainer: Explainer
+    source: Source
+    target: TargetLike
+    longest: float
+    window: float
+    overlap: float
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A clip in memory: its place in the source, and its waveform (T,)."""
+
+    index: int
+    name: str
+    waveform: Tensor
+
+
+class Shard:
+    """A shard in the making.
+
+    Args:
+        work: what is done.
+        file: of the tar, open for writing.
+        folder: for temporary files.
+        tick: called after each clip.
+    """
+
+    def __init__(self, work: Work, file: BinaryIO, folder: Path, tick: Callable[[], object]) -> None:
+        self._work, self._folder, self._tick = work, folder, tick
+        self._tar = ShardWriter(file)
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._waiting: list[_Clip] = []
+        self._rate = work.explainer.classifier.sample_rate
+
+    def write(self, indices: Iterable[int]) -> list[dict[str, Any]]:
+        """Explain clips of the source and write them all; a row of the index for each, in order."""
+        for index in indices:
+            self._take(index)
+        self._flush()
+        self._tar.close()
+        return [self._rows[index] for index in sorted(self._rows)]
+
+    def _take(self, index: int) -> None:
+        name = self._work.source.name_of(index)
+        try:
+            entry = self._work.source.read(index)
+            name, held, rate = entry.name, self._at_hand(entry.sound), entry.sound.sample_rate or None
+            if _seconds(held, rate) > self._work.longest:
+                self._flush()
+                self._explain_long(index, name, held if isinstance(held, Path) else self._as_file(held, rate))
+                return
+            clip = _Clip(index, name, as_waveform(held, self._rate, rate)[0])
+        except _FATAL:
+            raise
+        except Exception as error:  # whatever is wrong with one clip must not lose the others
+            self._fail(index, name, error)
+            return
+        if self._waiting and not self._fits(clip):
+            self._flush()
+        self._waiting.append(clip)
+
+    def _fits(self, clip: _Clip) -> bool:
+        """Whether a clip can share a batch with those that wait: of one length, and together no longer than a clip."""
+        count = len(self._waiting) + 1
+        return (
+            len(clip.waveform) == len(self._waiting[0].waveform)
+            and count <= self._work.explainer.max_batch
+            and count * len(clip.waveform) <= self._work.longest * self._rate
+        )
+
+    def _flush(self) -> None:
+        batch, self._waiting = self._waiting, []
+        if batch and not self._explain(batch) and len(batch) > 1:
+            for clip in batch:
+                self._explain([clip])
+
+    def _explain(self, batch: list[_Clip]) -> bool:
+        """Explain and write clips of one length; whether it worked. A clip that fails alone is noted."""
+        waveforms, names = torch.stack([clip.waveform for clip in batch]), [clip.name for clip in batch]
+        try:
+            explanation = self._work.explainer.explain(waveforms, self._work.target, names=names)
+            packed = [self._pack(clip, explanation[i]) for i, clip in enumerate(batch)]
+        except _FATAL:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                self._fail(batch[0].index, batch[0].name, error)
+            return False
+        for clip, (meta, files) in zip(batch, packed, strict=True):
+            self._add(clip.index, meta, files)
+        return True
+
+    def _pack(self, clip: _Clip, explanation: Explanation) -> tuple[dict[str, Any], dict[str, BinaryIO]]:
+        """The JSON and the files of a clip that was explained in one piece."""
+        files: dict[str, BinaryIO] = {"kept.flac": io.BytesIO(), "mask.npz": io.BytesIO(), "removed.flac": io.BytesIO()}
+        levels = {}
+        for which, sound in (("kept", explanation.waveform), ("removed", explanation.removed)):
+            levels[which] = write_flac(files[f"{which}.flac"], sound[0].detach().cpu().numpy(), self._rate)
+        with MaskWriter() as mask:
+            mask.add(explanation.mask[0])
+            mask.save(files["mask.npz"])
+        scores = None
+        if explanation.target is not None:
+            k = int(explanation.target[0])
+            scores = tuple(float(probs[0, k]) for probs in explanation.scores)
+        samples = len(clip.waveform)
+        return self._meta(clip.name, explanation.target_names[0], scores, samples, levels, ()), files
+
+    def _explain_long(self, index: int, name: str, path: Path) -> None:
+        work = self._work
+        found = explain_long(work.explainer, path, self._folder, work.target, seconds=work.window, overlap=work.overlap)
+        with ExitStack() as opened:
+            files: dict[str, BinaryIO] = {}
+            levels = {}
+            for which, sound in (("kept", found.waveform), ("removed", found.removed)):
+                files[f"{which}.flac"] = file = opened.enter_context((self._folder / f"{which}.flac").open("w+b"))
+                levels[which] = write_flac(file, sound, self._rate)
+            files["mask.npz"] = opened.enter_context(found.mask.open("rb"))
+            targets = {window.target for window in found.windows}
+            each = [window.scores for window in found.windows if window.scores is not None]
+            scores = None
+            if len(targets) == 1 and each:
+                scores = tuple(np.mean(each, 0).tolist())
+            target = targets.pop() if len(targets) == 1 else ""
+            samples = _frames(found.waveform)
+            self._add(index, self._meta(name, target, scores, samples, levels, found.windows), files)
+
+    def _meta(
+        self,
+        name: str,
+        target: str,
+        scores: tuple[float, ...] | None,
+        samples: int,
+        levels: dict[str, float],
+        windows: tuple[Window, ...],
+    ) -> dict[str, Any]:
+        explainer = self._work.explainer
+        stft = getattr(explainer.space, "stft", None)
+        return {
+            "name": name,
+            "target": target,
+            "probabilities": _probabilities(scores),
+            "seconds": samples / self._rate,
+            "sample_rate": self._rate,
+            "method": explainer.name,
+            "space": explainer.space.name,
+            "scale": explainer.space.scale,
+            "stft": None if stft is None else stft.to_dict(),
+            "levels": levels,
+            "windows": [
+                {"start": w.start, "end": w.end, "target": w.target, "probabilities": _probabilities(w.scores)}
+                for w in windows
+            ],
+        }
+
+    def _add(self, index: int, meta: dict[str, Any], files: dict[str, BinaryIO]) -> None:
+        self._tar.add(key_of(index), meta, sorted(files.items()))
+        plain = {name: meta[name] for name in ("name", "target", "seconds")}
+        self._rows[index] = {"key": key_of(index), **plain, **(meta["probabilities"] or {})}
+        self._tick()
+
+    def _fail(self, index: int, name: str, error: Exception) -> None:
+        reason = str(error) if isinstance(error, AudioXAIError) else f"{type(error).__name__}: {error}"
+        reason = reason.replace(str(self._content), name)
+        self._rows[index] = {"key": key_of(index), "name": name, "error": reason}
+        self._tick()
+
+    @property
+    def _content(self) -> Path:
+        """Where sounds go that are in no file of their own; one at a time."""
+        return self._folder / "content"
+
+    def _at_hand(self, sound: Sound) -> Path | Tensor:
+        """A file, or samples (T,)."""
+        if isinstance(sound.held, bytes):
+            write_bytes(self._content, sound.held)
+            return self._content
+        if isinstance(sound.held, Tensor) and sound.held.ndim == 2:
+            return sound.held.mean(int(np.argmin(sound.held.shape)))  # channels are the shorter side
+        return sound.held
+
+    def _as_file(self, samples: Tensor, rate: int | None) -> Path:
+        import soundfile
+
+        encoded = io.BytesIO()
+        soundfile.write(encoded, samples.numpy(), rate or self._rate, "FLOAT", format="WAV")
+        write_bytes(self._content, encoded.getvalue())
+        return self._content
+
+
+def _seconds(held: Path | Tensor, rate: int | None) -> float:
+    """Length of a sound; 0 for a file that does not tell it."""
+    if isinstance(held, Tensor):
+        return len(held) / rate if rate else 0.0
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(os.fsencode(held)) as file:
+            return file.frames / file.samplerate if file.frames < _UNKNOWN_FRAMES else 0.0
+    except RuntimeError:  # what is wrong is told when it is read
+        return 0.0
+
+
+def _frames(path: Path) -> int:
+    import soundfile
+
+    with soundfile.SoundFile(os.fsencode(path)) as file:
+        return int(file.frames)
+
+
+def _probabilities(scores: Iterable[float] | None) -> dict[str, float] | None:
+    if scores is None:
+        return None
+    return dict(zip(("input", "kept", "removed"), (round(float(score), _DIGITS) for score in scores), strict=True))

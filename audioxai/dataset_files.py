@@ -195,7 +195,8 @@ def read_dataset(out: str | Path) -> Iterator[ExplainedClip]:
     if not (out / INDEX).is_file():
         state = "is not finished; run it again, it goes on" if (out / RUN).is_file() else "holds no explained data set"
         raise OutputError(f"{str(out)!r} {state}")
-    return (clip for tar in sorted(out.glob("shard-*.tar")) for clip in _clips_of(tar))
+    tars = [path.with_suffix(".tar") for path in sorted(out.glob("shard-*.json"))]  # the tar may have been deleted
+    return (clip for tar in tars for clip in _clips_of(tar))
 
 
 def _clips_of(path: Path) -> Iterator[ExplainedClip]:

@@ -38,7 +38,8 @@ def check_explainer(
         only: names of some of the :data:`CHECKS`.
         tolerance: largest difference between two masks, sounds or probabilities that count as the same; float32 sums in
             batches of other sizes differ a little, and a network and a division by a small maximum magnify that. On
-            CUDA the checks run without TF32, whose ten bits make far larger differences.
+            CUDA the checks run without TF32, whose ten bits make far larger differences, and with cuDNN's deterministic
+            convolutions.
 
     Raises:
         AssertionError: with every promise that is broken, and how.
@@ -100,13 +101,13 @@ def _require(holds: bool, message: str) -> None:
 
 @contextmanager
 def _full_float32() -> Iterator[None]:
-    """Convolutions on CUDA without TF32, which is on by default."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    """Convolutions on CUDA in all of float32, and always in the same order; neither is the default."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = before
 
 
 def _noise(explainer: Explainer) -> Tensor:

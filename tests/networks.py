@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -88,6 +90,26 @@ def log_mel_cnn(multilabel: bool = False) -> ax.AudioClassifier:
     _awaken(network)
     frontend = ax.LogMel(RATE, 32)
     return ax.AudioClassifier(network, sample_rate=RATE, frontend=frontend, labels=LABELS, multilabel=multilabel).eval()
+
+
+class Texts(nn.Module):
+    """A random direction for each text."""
+
+    def __init__(self, dim: int = 4):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, texts: list[str]) -> Tensor:
+        seeds = [zlib.crc32(text.encode()) for text in texts]
+        return torch.stack([torch.randn(self.dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def zero_shot(classifier: ax.AudioClassifier | None = None) -> ax.ZeroShotClassifier:
+    """A network of four classes as an audio tower of four dimensions."""
+    classifier = classifier or log_mel_cnn()
+    return ax.ZeroShotClassifier(
+        classifier.network, Texts(), sample_rate=RATE, prompts=LABELS, frontend=classifier.frontend
+    ).eval()
 
 
 def waveform_cnn() -> ax.AudioClassifier:

@@ -572,3 +572,25 @@ def heard_steps(size: int, fill: str, starts: list[int], samples: int, steps: in
                 place = start + time
             found.append(None if place is None else min(own - 1, int(place / samples * own + 1e-9)))
     return found
+
+
+def prompt_diversity(masks: list[list[float]], text: list[list[float]], form: str) -> float:
+    """Of one clip's masks under several prompts: a mean over all ordered pairs."""
+
+    def cosine(a, b):
+        lengths = [math.sqrt(sum(x * x for x in v)) for v in (a, b)]
+        return 0.0 if min(lengths) < 1e-6 else sum(x * y for x, y in zip(a, b, strict=True)) / math.prod(lengths)
+
+    found = []
+    for i in range(len(masks)):
+        for k in range(len(masks)):
+            if i == k:
+                continue
+            m, t = cosine(masks[i], masks[k]), cosine(text[i], text[k])
+            if form == "cosine":
+                found.append(max(0.0, m - max(0.0, t)))
+            elif form == "geometry":
+                found.append(abs(m - t))
+            else:
+                found.append(-sum(abs(x - y) for x, y in zip(masks[i], masks[k], strict=True)) / len(masks[i]))
+    return sum(found) / len(found) if found else 0.0

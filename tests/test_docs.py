@@ -136,7 +136,7 @@ def test_every_public_explainer_has_a_page_that_names_it():
 
 
 OPTIONS = {
-    "LMAC": {"width": 8}, "LMACTD": {"channels": 8}, "L2I": {"components": 4, "width": 8},
+    "LMAC": {"width": 8}, "LMACZS": {"width": 8}, "LMACTD": {"channels": 8}, "L2I": {"components": 4, "width": 8},
     "SmoothGrad": {"n_samples": 7}, "IntegratedGradients": {"n_steps": 11}, "GScoreCAM": {"k": 5},
     "GradientSHAP": {"n_samples": 7}, "KernelSHAP": {"n_samples": 20, "tiles": (2, 3)}, "Occlusion": {"tiles": (2, 3)},
     "LIME": {"n_samples": 20, "tiles": (2, 3)},
@@ -146,6 +146,8 @@ OPTIONS = {
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_stated_passes_are_those_that_are_made(name):
     classifier, clip = networks.log_mel_cnn(), networks.clips(1, 3000)
+    if name == "LMACZS":
+        classifier = networks.zero_shot(classifier)
     explainer = EXPLAINERS[name](classifier, **OPTIONS.get(name, {}))
     if isinstance(explainer, ax.LearnedExplainer):
         explainer.fit([networks.clips(2, 3000)], epochs=1, progress=False)

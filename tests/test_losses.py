@@ -75,3 +75,41 @@ def test_guidance_of_silence_is_finite():
     kept = losses.stem_guidance(torch.ones(2, 3, 3), torch.zeros(2, 3, 3), torch.ones(2, 3, 3))
     assert kept[0].tolist() == [0, 0]
     assert kept[1].tolist() == [1, 1]
+
+
+@given(logits, st.data())
+def test_log_probability_of_several_classes(rows, data):
+    members = [data.draw(st.lists(st.booleans(), min_size=4, max_size=4).filter(any)) for _ in rows]
+    found = losses.group_log_probabilities(torch.tensor(rows, dtype=torch.float64), torch.tensor(members))
+    for i, (p, inside) in enumerate(zip(oracles.softmax(np.array(rows)).tolist(), members, strict=True)):
+        own, others = (sum(v for v, m in zip(p, inside, strict=True) if m == kind) for kind in (True, False))
+        assert found[0][i].item() == pytest.approx(math.log(own), abs=1e-9)
+        assert found[1][i].item() == pytest.approx(math.log(others) if others else -math.inf, abs=1e-9)
+
+
+def test_similarity_matching_is_a_distance():
+    similarity, kept = torch.tensor([0.5, -0.2, 0.1]), torch.tensor([0.2, 0.2, 0.1])
+    assert losses.similarity_matching(similarity, kept).tolist() == pytest.approx([0.3, 0.4, 0.0])
+
+
+@pytest.mark.parametrize("form", ["cosine", "geometry", "l1"])
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_diversity_of_prompts(form, seed, prompts):
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.rand(prompts, 2, 3, 5, generator=generator, dtype=torch.float64)
+    masks[0, 0] = 0  # an empty mask has no direction
+    text = torch.randn(prompts, 2, 4, generator=generator, dtype=torch.float64)
+    text = torch.nn.functional.normalize(text, dim=2)
+    found = losses.prompt_diversity(masks, text, form)
+    for i in range(2):
+        expected = oracles.prompt_diversity(masks[:, i].flatten(1).tolist(), text[:, i].tolist(), form)
+        assert found[i].item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_paraphrases_may_share_a_mask():
+    mask = torch.rand(1, 1, 3, 5).expand(2, 1, 3, 5)
+    same = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])
+    apart = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    assert losses.prompt_diversity(mask, same).item() == pytest.approx(0, abs=1e-6)
+    assert losses.prompt_diversity(mask, apart).item() == pytest.approx(1)

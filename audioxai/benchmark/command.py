@@ -26,7 +26,7 @@ def benchmark(
         str, typer.Option(help="Methods, with commas, such as lmac,gradcam,saliency/published.")
     ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each learned method.")] = 1,
-    network: Annotated[str, typer.Option(help="Network to train: compact or cnn14.")] = "compact",
+    network: Annotated[str, typer.Option(help="Network to train: compact, cnn14 or clap.")] = "compact",
     classifier: Annotated[
         Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
         typer.Option(metavar="MODULE:NAME", help="A network of your own, in place of a trained one."),

@@ -60,13 +60,15 @@ def _help(settings: Settings, number: int) -> None:
 
     if settings.workers > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
-    one = _Run(settings, Store(settings.out), number, tell)
+    one = _Run(settings, Store(settings.out), number, tell, leader=os.getppid() if settings.workers > 1 else None)
     one.make(*one.prepare(one.data()))
 
 
 class _Run:
-    def __init__(self, settings: Settings, store: Store, number: int, say: Callable[[str], None]) -> None:
-        self.settings, self.store, self.say = settings, store, say
+    def __init__(
+        self, settings: Settings, store: Store, number: int, say: Callable[[str], None], leader: int | None = None
+    ) -> None:
+        self.settings, self.store, self.say, self.leader = settings, store, say, leader
         self.device = device_of(settings.device, number)
 
     def report(self, command: str | None, count: int) -> Report:
@@ -105,7 +107,7 @@ class _Run:
         """Networks, fits and scores; returns what was left by the budget, with notes on it."""
         s, stages = self.settings, self.stages
         if s.classifier is None:
-            drain([partial(stages.train, seed, wait=False) for seed in (0, 1)])
+            drain([partial(stages.train, seed, wait=False) for seed in (0, 1)], leader=self.leader)
         stages.take_networks()
         fits = [
             partial(stages.fit, method, space, seed, wait=False)
@@ -116,7 +118,7 @@ class _Run:
         ]
         notes: list[str] = []
         if s.budget is not None:
-            drain(fits)
+            drain(fits, leader=self.leader)
             sets, methods, notes = self._within_budget(s.budget, sets, methods)
         evaluations = [
             partial(stages.scores, one, space, method, seed, wait=False)
@@ -125,7 +127,7 @@ class _Run:
             for seed in stages.seeds(method)
             for one in sets
         ]
-        drain([*fits, *evaluations])
+        drain([*fits, *evaluations], leader=self.leader)
         return sets, methods, notes
 
     def _within_budget(

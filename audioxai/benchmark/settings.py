@@ -28,7 +28,7 @@ class Settings:
         spaces: where masks live.
         methods: keys of :data:`audioxai.benchmark.methods.METHODS`; the controls come always.
         seeds: fits of each learned method.
-        network: ``"compact"`` or ``"cnn14"``, trained twice: one is explained, the other judges.
+        network: ``"compact"``, ``"cnn14"`` or ``"clap"``, trained twice: one is explained, the other judges.
         classifier: explained in place of a trained network; nobody judges then.
         epochs: passes of each fit.
         classifier_epochs: passes of each network's training.

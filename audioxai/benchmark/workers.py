@@ -58,22 +58,20 @@ def helpers(
             say(f"{failed} of {count} workers failed; the others did their work")
 
 
-def drain(jobs: Sequence[Callable[[], Any]], idle: float = 0.2) -> None:
+def drain(jobs: Sequence[Callable[[], Any]], *, leader: int | None = None, idle: float = 0.2) -> None:
     """Do all jobs that no other process is doing, and wait until those are done too.
 
     Args:
         jobs: each raises :class:`BusyError` while another process is at it, and returns at once when it is done.
+        leader: process that this one helps; when it has ended, the rest is left.
         idle: seconds between looks when all that is left is busy.
-
-    Raises:
-        KeyboardInterrupt: the process that started this one has ended.
     """
-    parent, pending = os.getppid(), list(jobs)
+    pending = list(jobs)
     while pending:
         left = []
         for job in pending:
-            if os.getppid() != parent:
-                raise KeyboardInterrupt
+            if leader is not None and os.getppid() != leader:
+                raise SystemExit(0)
             try:
                 job()
             except BusyError:

@@ -16,6 +16,7 @@ EXPLAINERS = {
     "L-MAC": lambda c, **o: ax.LMAC(c, width=8, **o),
     "L2I": lambda c, **o: ax.L2I(c, components=8, width=8, **o),
     "LMACTD": lambda c, **o: ax.LMACTD(c, channels=8, **o),
+    "LMACZS": lambda c, **o: ax.LMACZS(networks.zero_shot(c), width=8, **o),
     "Saliency": ax.Saliency,
     "InputXGradient": ax.InputXGradient,
     "SmoothGrad": lambda c, **o: ax.SmoothGrad(c, n_samples=3, **o),
@@ -35,7 +36,7 @@ EXPLAINERS = {
     "RandomMask": ax.RandomMask,
     "EnergyMask": ax.EnergyMask,
 }
-LEARNED = {"L-MAC", "L2I", "LMACTD"}
+LEARNED = {"L-MAC", "L2I", "LMACTD", "LMACZS"}
 NOT_ON_SAMPLES = {"L2I", "LMACTD"}
 RANDOM = {"SmoothGrad", "GradientSHAP", "KernelSHAP", "LIME", "RandomMask"}
 SPACES = ["stft", "mel", "waveform"]

@@ -128,6 +128,16 @@ def test_gradients_reach_the_decoder_and_not_the_clap(conditioning):
         assert torch.isfinite(parameter.grad).all(), name
 
 
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_half_precision_gives_nearly_the_same_losses(conditioning):
+    found = []
+    for precision in ("no", "bf16"):
+        explainer = ax.LMACZS(networks.zero_shot(), conditioning=conditioning, width=8)
+        found.append(explainer.fit([networks.clips(4, 2500)], precision=precision, **QUICK).history_[0])
+    for name in ("loss", "sim", "mask", "in", "out", "guide", "diversity", "silence"):
+        assert found[1][name] == pytest.approx(found[0][name], rel=0.1, abs=0.01), name
+
+
 @pytest.mark.parametrize("beside", [["low"] * 8, ["low in the evening", "low in the morning"] * 4])
 def test_captions_that_mean_the_same_do_not_compete(beside):
     explainer = fresh(mixing=1.0)

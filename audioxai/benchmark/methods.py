@@ -126,13 +126,13 @@ METHODS = {
         ),
         *(
             Method(
-                "lmac-zs" if form == "evidence" else f"lmac-zs-{form}",
-                "LMAC-ZS" if form == "evidence" else f"LMAC-ZS ({form})",
+                "lmac-zs" if form == "evidence+gate" else f"lmac-zs-{form}",
+                "LMAC-ZS" if form == "evidence+gate" else f"LMAC-ZS ({form})",
                 ax.LMACZS,
                 options={"conditioning": form},
                 heavy=True,
             )
-            for form in ("evidence", "film", "concat", "gate")
+            for form in ("evidence+gate", "evidence", "film", "concat", "gate")
         ),
         Method("lmac-zs/published", "LMAC-ZS (published)", ax.LMACZS, published=True, heavy=True),
         Method("l2i-0.2", "L2I (RTH 0.2)", ax.L2I, options={"threshold": 0.2}),

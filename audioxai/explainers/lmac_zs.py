@@ -1,8 +1,8 @@
 """LMAC-ZS: a decoder draws the mask that keeps what a zero-shot classifier hears of any prompt.
 
 Source: Paissan, Della Libera, Ravanelli, Subakan, "Listenable Maps for Zero-Shot Audio Classifiers", NeurIPS 2024. The
-published decoder is given the prompt's embedding; here, unless told otherwise, it sees the latents h and their evidence
-h * ds/dh for the similarity s of clip and prompt, so that a prompt never seen in fitting needs no learning.
+published decoder is given the prompt's embedding; here, unless told otherwise, it also sees the evidence h * ds/dh of
+the latents h for the similarity s of clip and prompt, so that it follows prompts that were not in the fit.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class LMACZS(LearnedExplainer):
         self,
         classifier: AudioClassifier,
         *,
-        conditioning: Literal["evidence", "film", "concat", "gate"] = "evidence",
+        conditioning: Literal["evidence+gate", "evidence", "film", "concat", "gate"] = "evidence+gate",
         diversity: Literal["cosine", "geometry", "l1"] = "cosine",
         lambda_sim: float = 1.0,
         lambda_s: float = 2.0,
@@ -163,24 +163,29 @@ class LMACZS(LearnedExplainer):
             ]
 
     def _read(self, features: Tensor, targets: Sequence[Target]) -> Reading:
-        return read_evidence(self.classifier, features, targets, evidence=self.conditioning == "evidence")
+        return read_evidence(self.classifier, features, targets, evidence="evidence" in self.conditioning)
 
     def _draw(
         self, maps: list[Tensor], evidence: list[Tensor] | None, logits: Tensor, target: Target, analysis: Analysis
     ) -> Tensor:
-        """Logits of the masks for one prompt a clip."""
+        """Logits of the masks for one target a clip."""
+        similarity = target.score(logits) / self.classifier.temperature
+        return torch.as_tensor(
+            self.decoder(maps, evidence, self._asked_for(target, logits), similarity, analysis.values)
+        )
+
+    def _asked_for(self, target: Target, logits: Tensor) -> Tensor:
+        """The embedding (B, D) of a prompt; for any other score its direction, in which the prompts weigh as in it."""
         text = self.classifier.text_embeddings
         if target.classes is not None:
-            rows = text[target.classes]
-        elif self.conditioning == "evidence":  # any score will do: its evidence tells what is asked for
-            rows = text.new_zeros(len(logits), text.shape[1])
-        else:
-            raise TargetError(
-                f"with conditioning={self.conditioning!r} a target is one prompt or label for each clip; for several "
-                "at once, or a callable, build LMACZS with conditioning='evidence'"
-            )
-        similarity = target.score(logits) / self.classifier.temperature
-        return torch.as_tensor(self.decoder(maps, evidence, rows, similarity, analysis.values))
+            return text[target.classes]
+        with torch.enable_grad():
+            leaf = logits.detach().requires_grad_()
+            score = target.score(leaf).sum()
+        if not score.requires_grad:
+            raise TargetError("the target's score does not depend on the logits; return one that is made from them")
+        (weights,) = torch.autograd.grad(score, leaf)
+        return nn.functional.normalize(weights @ text, dim=1)
 
     # Fitting ------------------------------------------------------------------------------------------------------
 

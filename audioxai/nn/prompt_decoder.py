@@ -12,7 +12,7 @@ from audioxai.nn.decoder import EvidenceDecoder, _level
 __all__ = ["CONDITIONINGS", "PromptDecoder"]
 
 #: Ways in which a prompt enters.
-CONDITIONINGS = ("evidence", "film", "concat", "gate")
+CONDITIONINGS = ("evidence+gate", "evidence", "film", "concat", "gate")
 
 _TEXT_CHANNELS = 64
 _HIDDEN = 256
@@ -27,7 +27,8 @@ class PromptDecoder(nn.Module):
         dim: size D of the prompts' embeddings.
         conditioning: ``"evidence"``: the maps' evidence for the prompt beside them; or the prompt's embedding t enters
             every level by ``"film"``: (1 + gamma(t)) h + beta(t) per channel; ``"concat"``: projected, as further
-            channels; ``"gate"``: h times the cosine between t and a projection of h, cell by cell.
+            channels; ``"gate"``: h times the cosine between t and a projection of h, cell by cell;
+            ``"evidence+gate"``: the evidence beside gated maps.
         grid: see :class:`EvidenceDecoder`.
         width: see :class:`EvidenceDecoder`.
     """
@@ -38,24 +39,24 @@ class PromptDecoder(nn.Module):
         rows: int,
         dim: int,
         *,
-        conditioning: str = "evidence",
+        conditioning: str = "evidence+gate",
         grid: Tensor | None = None,
         width: int = 32,
     ) -> None:
         super().__init__()
-        self.conditioning = conditioning
+        self.way = conditioning.removeprefix("evidence").removeprefix("+")
         self.dim = dim
         channels = [c for c, _ in shapes]
-        if conditioning == "film":
+        if self.way == "film":
             self.film = nn.Sequential(nn.Linear(dim, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 2 * sum(channels)))
             nn.init.zeros_(self.film[-1].weight)  # type: ignore[arg-type]
             nn.init.zeros_(self.film[-1].bias)  # type: ignore[arg-type]
-        elif conditioning == "concat":
+        elif self.way == "concat":
             self.text = nn.Linear(dim, _TEXT_CHANNELS)
             shapes = [(c + _TEXT_CHANNELS, f) for c, f in shapes]
-        elif conditioning == "gate":
+        elif self.way == "gate":
             self.project = nn.ModuleList(nn.Conv2d(c, dim, 1) for c in channels)
-        self.decoder = EvidenceDecoder(shapes, rows, grid=grid, width=width, evidence=conditioning == "evidence")
+        self.decoder = EvidenceDecoder(shapes, rows, grid=grid, width=width, evidence="evidence" in conditioning)
         # How present the prompt is moves the whole mask, since the maps' evidence is taken without its size.
         self.presence = nn.Sequential(nn.Linear(1, 16), nn.GELU(), nn.Linear(16, 1))
         nn.init.zeros_(self.presence[-1].weight)  # type: ignore[arg-type]
@@ -73,7 +74,7 @@ class PromptDecoder(nn.Module):
 
         Args:
             latents: maps (B, C, F', N'), shallowest first.
-            evidence: latents times the gradient of the similarity to them, for ``conditioning="evidence"``.
+            evidence: latents times the gradient of the similarity to them, where the conditioning has it.
             text: (B, D) embeddings of the prompts, of length 1.
             similarity: (B,) cosine between clip and prompt.
             values: (B, F, N) or (B, T), what the mask multiplies.
@@ -86,14 +87,14 @@ class PromptDecoder(nn.Module):
         return logits + shift.reshape(-1, *[1] * (logits.ndim - 1))
 
     def _condition(self, latents: Sequence[Tensor], text: Tensor) -> list[Tensor]:
-        if self.conditioning == "evidence":
+        if not self.way:
             return list(latents)
         levelled = [_level(h) for h in latents]
         t = text * self.dim**0.5
-        if self.conditioning == "film":
+        if self.way == "film":
             drawn = self.film(t)[:, :, None, None].split([2 * h.shape[1] for h in latents], 1)
             return [(1 + d[:, ::2]) * h + d[:, 1::2] for d, h in zip(drawn, levelled, strict=True)]
-        if self.conditioning == "concat":
+        if self.way == "concat":
             wide = self.text(t)[:, :, None, None]
             return [torch.cat([h, wide.expand(-1, -1, *h.shape[2:])], 1) for h in levelled]
         gates = [

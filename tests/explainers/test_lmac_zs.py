@@ -12,7 +12,7 @@ from learned import step
 
 import audioxai as ax
 from audioxai.adapters.clap import from_clap
-from audioxai.errors import ConfigError, InputError, NotFittedError, TargetError
+from audioxai.errors import ClassifierError, ConfigError, InputError, NotFittedError, TargetError
 from audioxai.losses import stem_guidance
 from audioxai.nn.prompt_decoder import CONDITIONINGS
 
@@ -224,14 +224,23 @@ def test_several_prompts_take_one_pass_of_the_audio_tower():
         torch.testing.assert_close(together[prompts.index(prompt)].mask, result.mask, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("conditioning", ["film", "concat", "gate"])
-def test_an_embedding_needs_one_prompt_a_clip(conditioning):
-    explainer = fresh(conditioning=conditioning)
-    members = torch.tensor([[True, True, False]] * 2)
-    for target in (members, lambda logits: logits.sum(1)):
-        with pytest.raises(TargetError, match=f"conditioning='{conditioning}'.*conditioning='evidence'"):
-            explainer.explain(CLIPS[:2], target)
-        assert fresh().explain(CLIPS[:2], target).mask.shape == explainer.explain(CLIPS[:2]).mask.shape
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_scores_of_several_prompts_are_asked_for_by_their_direction(conditioning):
+    explainer, seen = fresh(conditioning=conditioning), []
+    explainer.decoder_.register_forward_pre_hook(lambda _, given: seen.append(given[2]))
+    text = explainer.classifier.text_embeddings
+    members = torch.tensor([[True, True, False], [False, False, True]])
+    scores = {
+        "both": (members, torch.stack([text[0] + text[1], text[2]])),
+        "rather": (lambda logits: logits[:, 0] - 2 * logits[:, 1], (text[0] - 2 * text[1]).expand(2, -1)),
+        "one": ("low", text[:1].expand(2, -1)),
+    }
+    for target, direction in scores.values():
+        explainer.explain(CLIPS[:2], target)
+        expected = direction / direction.norm(dim=1, keepdim=True)
+        torch.testing.assert_close(seen[-1], expected, rtol=0, atol=1e-5)
+    with pytest.raises((TargetError, ClassifierError), match="does not depend"):
+        explainer.explain(CLIPS[:2], lambda logits: torch.ones(len(logits)))
 
 
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
@@ -260,7 +269,7 @@ def test_only_zero_shot_classifiers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"conditioning": "flim"}, "conditioning='flim' is not known; choose one of 'evidence', 'film'"),
+        ({"conditioning": "flim"}, "conditioning='flim' is not known; choose one of 'evidence.gate', 'evidence'"),
         ({"diversity": "none"}, "diversity='none'"),
         ({"mixing": 1.5}, "mixing=1.5"),
         ({"prompts_per_clip": 0}, "prompts_per_clip=0"),

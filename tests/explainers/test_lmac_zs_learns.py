@@ -11,7 +11,7 @@ import audioxai as ax
 LONG = {"epochs": 30, "lr": 2e-2, "progress": False}
 
 
-@pytest.fixture(scope="module", params=["evidence", "film"])
+@pytest.fixture(scope="module", params=["evidence+gate", "film"])
 def fitted(request):
     return ax.LMACZS(band_clap(), conditioning=request.param, width=8).fit(batches(), **LONG)
 

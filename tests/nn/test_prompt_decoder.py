@@ -14,7 +14,7 @@ def test_the_decoder_depends_on_prompt_and_similarity_and_not_on_the_batch(condi
     for parameter in decoder.parameters():  # some start at zero
         parameter.data += 0.1 * torch.randn_like(parameter)
     maps = [torch.randn(3, 4, 16, 30), torch.randn(3, 6, 8, 15)]
-    evidence = [torch.randn_like(m) for m in maps] if conditioning == "evidence" else None
+    evidence = [torch.randn_like(m) for m in maps] if "evidence" in conditioning else None
     text = nn.functional.normalize(torch.randn(3, 5), dim=1)
     similarity, values = torch.rand(3), torch.rand(3, 20, 31)
     whole = decoder(maps, evidence, text, similarity, values)

@@ -84,8 +84,9 @@ def nmf(
             losses.append(_error(v, w, h))
             if losses[-2] ** 0.5 - losses[-1] ** 0.5 < tolerance * losses[0] ** 0.5:
                 break
-    length = w.norm(dim=0)
-    return Factors(w / length.clamp(min=_SMALLEST), h * length[:, None], losses)
+    peak = w.amax(0).clamp(min=torch.finfo(w.dtype).tiny)
+    length = (w / peak).norm(dim=0)  # of faint columns the squares would vanish
+    return Factors(w / peak / length.clamp(min=_SMALLEST), h * (peak * length)[:, None], losses)
 
 
 def soft_mask(dictionary: Tensor, activations: Tensor, kept: Tensor, floor: float = 1e-10) -> Tensor:

@@ -181,6 +181,8 @@ def test_a_target_for_all_and_targets_without_a_class(folder, tmp_path):
     for clip in ax.read_dataset(tmp_path / "any"):
         assert clip.scores is None
         assert all(window.scores is None for window in clip.windows)
+    with pytest.raises(ax.ConfigError, match="target"):  # another lambda of the same name
+        ax.explain_dataset(explainer(), paths, tmp_path / "any", target=lambda logits: logits[:, 0], **OPTIONS)
 
 
 def test_windows_of_several_targets_have_no_one_target(tmp_path, folder, monkeypatch):

@@ -15,6 +15,8 @@ from audioxai.benchmark.store import BusyError
 
 __all__ = ["device_of", "drain", "helpers", "launched"]
 
+_LAST = 10.0  # seconds in which a worker that finds nothing more to do ends by itself
+
 
 def launched() -> tuple[int, int]:
     """This process's number and how many ``accelerate launch`` or torchrun has started; 0 of 1 without them.
@@ -50,6 +52,8 @@ def helpers(
         for process in started:
             process.start()
         yield
+        for process in started:
+            process.join(_LAST)
     finally:
         failed = sum(bool(process.exitcode) for process in started)
         for process in started:

@@ -50,4 +50,8 @@ def describe(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [describe(entry) for entry in value]
     named = value if hasattr(value, "__qualname__") else type(value)  # a function by its name, an object by its type
-    return [f"{named.__module__}.{named.__qualname__}", describe(getattr(value, "name", None))]
+    facts = [f"{named.__module__}.{named.__qualname__}", describe(getattr(value, "name", None))]
+    if (code := getattr(value, "__code__", None)) is not None:  # all lambdas of a place share one name
+        constants = [item for item in code.co_consts if not hasattr(item, "co_code")]
+        facts.append([code.co_code.hex(), list(code.co_names), describe(constants)])
+    return facts

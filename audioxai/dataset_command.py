@@ -38,10 +38,10 @@ def explain_dataset(
     The same command goes on with a run that was stopped. Several processes share the work when it is started by
     'accelerate launch -m audioxai explain-dataset ...' or torchrun, or more than once.
     """
-    from audioxai.benchmark.workers import device_of, launched
     from audioxai.dataset import explain_dataset as explain
     from audioxai.explainers.learned import LearnedExplainer
     from audioxai.jobs import check_method, choose, on_terminal, say, tell
+    from audioxai.processes import device_of, launched
 
     number, _ = launched()
     check_method(method.value, model, classifier)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,15 @@ def open_browser() -> Iterator[Any]:
 def resize(browser: Any, width: int) -> None:
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def load(browser: Any, page: Path | None = None) -> None:
+    """Open a page, or the one that is open once more; until its first picture is out, Chromium drops keys."""
+    if page is None:
+        browser.refresh()
+    else:
+        browser.get(page.as_uri())
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
 
 def press(browser: Any, key: str) -> None:

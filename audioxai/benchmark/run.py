@@ -19,9 +19,10 @@ from audioxai.benchmark.settings import Settings
 from audioxai.benchmark.stages import Stages
 from audioxai.benchmark.store import Store
 from audioxai.benchmark.tables import Table, average_items, average_runs
-from audioxai.benchmark.workers import device_of, drain, helpers, launched
+from audioxai.benchmark.workers import drain, helpers
 from audioxai.explanation import Explanation
 from audioxai.metrics import GROUND_TRUTH, Results
+from audioxai.processes import device_of, launched
 
 __all__ = ["run"]
 
@@ -127,7 +128,8 @@ class _Run:
             for seed in stages.seeds(method)
             for one in sets
         ]
-        drain([*fits, *evaluations], leader=self.leader)
+        prompts = [partial(stages.prompts, *evaluation.args, wait=False) for evaluation in evaluations]
+        drain([*fits, *evaluations, *prompts], leader=self.leader)
         return sets, methods, notes
 
     def _within_budget(
@@ -153,6 +155,7 @@ class _Run:
         # The clip's own part is the truth only where its class is explained, and the other part is not of it too.
         truth = torch.tensor([predicted[0][i] == labels[i] and not one.same[i] for i in one.items])
         rows, spread, notes = Results(), {}, list(notes)
+        prompts: dict[str, Mapping[str, float]] = {}
         for method in methods:
             runs = [self.stages.scores(one, space, method, seed) for seed in self.stages.seeds(method)]
             done = [run for run in runs if not isinstance(run, str)]
@@ -169,10 +172,13 @@ class _Run:
                 getattr(rows, name).update(getattr(row, name))
             if fits:
                 spread[method.name] = fits
+            figures = [self.stages.prompts(one, space, method, seed) for seed in self.stages.seeds(method)]
+            if all(figures):
+                prompts[method.name] = {key: sum(f[key] for f in figures) / len(figures) for key in figures[0]}
         shares = [sum(p == t for p, t in zip(found, labels, strict=True)) / len(labels) for found in predicted]
         accuracy = dict(zip(("network", "judge"), shares, strict=False))
         network = self.settings.network if self.settings.classifier is None else "own classifier"
-        return Table(self.settings.data, one.condition, space, network, rows, spread, accuracy, notes)
+        return Table(self.settings.data, one.condition, space, network, rows, spread, accuracy, notes, prompts)
 
     def _samples(self, sets: Sequence[TestSet]) -> list[Explanation]:
         """L-MAC, or else the loudest cells, on one clip of every condition."""

@@ -28,14 +28,14 @@ class TestSet:
         manifest: the frozen set.
         data: its audio.
         items: places of those that are explained.
-        same: per item of the manifest, whether the contamination is of the clip's own class.
+        others: per item of the manifest, the class of the contamination, where it has one.
     """
 
     condition: str
     manifest: Manifest
     data: ManifestDataset
     items: list[int]
-    same: list[bool]
+    others: list[str | None]
 
     def batches(self, size: int) -> list[dict[str, Tensor]]:
         """Batches for ``evaluate``, with the clip's own part as ``"stem"`` where there is another."""
@@ -51,6 +51,17 @@ class TestSet:
         """What decides the audio, as JSON types."""
         frozen = asdict(self.manifest) | {"name": None}
         return {"manifest": key_of(json.loads(json.dumps(frozen, default=dict))), "items": self.items}
+
+    @property
+    def same(self) -> list[bool]:
+        """Per item of the manifest, whether the contamination is of the clip's own class."""
+        return [other == item.label for other, item in zip(self.others, self.manifest.items, strict=True)]
+
+    def absent(self, item: int) -> str:
+        """The name of a class that is not heard in an item, another from item to item."""
+        heard = self.manifest.items[item].label, self.others[item]
+        names = [name for name in self.data.labels if name not in heard]
+        return names[item % len(names)]
 
     @property
     def sources(self) -> list[str]:
@@ -86,9 +97,9 @@ def make_set(data: BenchmarkData, condition: str, per_clip: int, clips: int | No
     labels: dict[str, str] = {}
     if isinstance(noises, LabelledClips):
         labels = {name: noises.labels[k] for name, k in zip(noises.names, noises.classes, strict=True)}
-    same = [item.noise is not None and labels.get(item.noise) == item.label for item in manifest.items]
+    others = [None if item.noise is None else labels.get(item.noise) for item in manifest.items]
     items = _items(manifest, made.classes, range(len(manifest)), clips)
-    return TestSet(condition, manifest, made, items, same)
+    return TestSet(condition, manifest, made, items, others)
 
 
 def _items(manifest: Manifest, classes: Sequence[int], items: Sequence[int], count: int | None) -> list[int]:

@@ -34,6 +34,7 @@ class Settings:
         classifier_epochs: passes of each network's training.
         clips: explain this many of each test set at most, spread over the classes.
         per_clip: contaminated items of each clip.
+        prompt_clips: of each test set, for the prompt sensitivity of a zero-shot network; 0: none.
         speech, noise, labels: see :func:`audioxai.benchmark.protocol.load_data`.
         manifests: folder of frozen manifests, one ``CONDITION.json`` each, in place of those that seed 0 gives.
         seconds: length of a clip.
@@ -57,6 +58,7 @@ class Settings:
     classifier_epochs: int = 50
     clips: int | None = None
     per_clip: int = 1
+    prompt_clips: int = 20
     speech: Path | None = None
     noise: Path | None = None
     labels: Path | None = None
@@ -84,6 +86,8 @@ class Settings:
                 if name not in known:
                     raise ConfigError(f"{what} {name!r} is not known; the nearest are {nearest(str(name), known)}")
         choose_methods(self.methods)
+        if self.prompt_clips < 0:
+            raise ConfigError(f"prompt_clips={self.prompt_clips!r} must not be negative")
         for what in ("seeds", "clips", "budget", "workers"):
             number = getattr(self, what)
             if number is not None and number <= 0:

@@ -28,8 +28,9 @@ from audioxai.benchmark.store import Store
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers import Explainer, LearnedExplainer
-from audioxai.metrics import GROUND_TRUTH, SOUND, STANDARD, Results, evaluate
+from audioxai.metrics import GROUND_TRUTH, PROMPT_FIGURES, SOUND, STANDARD, Results, evaluate, prompt_figures
 from audioxai.version import __version__
+from audioxai.zero_shot import ZeroShotClassifier
 
 __all__ = ["Stages"]
 
@@ -199,6 +200,36 @@ class Stages:
                 return f"{type(error).__name__}: {error}"
 
         return self.store.scores(what, inputs, work, wait=wait)
+
+    def prompts(self, one: TestSet, space: str, method: Method, seed: int, *, wait: bool = True) -> dict[str, float]:
+        """Prompt sensitivity of a method on some clips of a test set; empty for other networks and without a fit."""
+        if not isinstance(self.classifier, ZeroShotClassifier) or not self.settings.prompt_clips:
+            return {}
+        fit = None
+        if method.learned:
+            place, reason = self.fit(method, space, seed, wait=wait)
+            if reason is not None:
+                return {}
+            fit = place.name
+        few = one.fewer(self.settings.prompt_clips)
+        inputs = method.identity(space, seed) | {
+            "fit": fit, "set": few.identity, "network": self.networks[0], "version": __version__,
+        }  # fmt: skip
+        what = f"{one.condition}, {space}, {method.name}" + (f", seed {seed}" if method.learned else "") + ", prompts"
+
+        def work(_place: Path) -> dict[str, Any]:
+            self.say(what)
+            clips = torch.stack([few.data[i][0] for i in few.items]).to(self.device)
+            right = [few.manifest.items[i].label for i in few.items]
+            wrong = [few.absent(i) for i in few.items]
+            try:
+                explainer = self.explainer(method, space, seed)
+                return prompt_figures(explainer, clips, right, wrong, few.data.labels)
+            except _CANNOT as error:
+                return {"reason": f"{type(error).__name__}: {error}"}
+
+        found = self.store.make("prompts", what, inputs, work, wait=wait)[1]
+        return {name: found[name] for name in PROMPT_FIGURES if name in found}
 
     # Budget -------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from audioxai.benchmark.published import PublishedTable, published_tables
-from audioxai.metrics import GROUND_TRUTH, METRICS, Results
+from audioxai.metrics import GROUND_TRUTH, METRICS, PROMPT_FIGURES, Results
 
 __all__ = ["Table", "average_items", "average_runs", "leads"]
 
@@ -34,6 +34,7 @@ class Table:
         spread: method to metric to its lowest and highest mean over fits, for methods with several.
         accuracy: share of clips that the network names rightly, and the judge, if there is one.
         notes: what a reader must know.
+        prompts: method to its prompt sensitivity, of a zero-shot network; see :func:`audioxai.metrics.prompt_figures`.
     """
 
     data: str
@@ -44,6 +45,7 @@ class Table:
     spread: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     accuracy: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    prompts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -79,6 +81,8 @@ class Table:
             parts += [f"By the published conventions{f', and with {known}' if GROUND_TRUTH[0] in extra else ''}:"]
             parts.append(self._only(extra).to_markdown())
         parts += ["95 % bootstrap intervals over clips:", self._intervals(), *leads(self)]
+        if self.prompts:
+            parts += ["Do masks follow the prompt? On some of the clips:", self._prompts()]
         for table in self.published():
             parts += [f"Published, {table.title}:", table.to_markdown()]
         return "\n\n".join(parts)
@@ -98,6 +102,13 @@ class Table:
                     least, most = self.spread[name][metric]
                     cell += f" (fits {least:.{digits}f} to {most:.{digits}f})"
                 cells.append(cell)
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def _prompts(self) -> str:
+        lines = ["| | " + " | ".join(PROMPT_FIGURES) + " |", "|---|" + "---:|" * len(PROMPT_FIGURES)]
+        for name, found in self.prompts.items():
+            cells = ("" if math.isnan(found[key]) else f"{found[key]:.2f}" for key in PROMPT_FIGURES)
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
@@ -121,6 +132,10 @@ class Table:
             "spread": {
                 name: {m: [None if math.isnan(v) else v for v in pair] for m, pair in found.items()}
                 for name, found in self.spread.items()
+            },
+            "prompts": {
+                name: {key: None if math.isnan(value) else value for key, value in found.items()}
+                for name, found in self.prompts.items()
             },
             **json.loads(self.results.to_json()),
         }

@@ -9,33 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from audioxai.benchmark.store import BusyError
 
-__all__ = ["device_of", "drain", "helpers", "launched"]
+__all__ = ["drain", "helpers"]
 
 _LAST = 10.0  # seconds in which a worker that finds nothing more to do ends by itself
-
-
-def launched() -> tuple[int, int]:
-    """This process's number and how many ``accelerate launch`` or torchrun has started; 0 of 1 without them.
-
-    What they set is taken away, since each fit is the work of one process.
-    """
-    number, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        os.environ.pop(name, None)
-    return number, count
-
-
-def device_of(asked: str | None, number: int) -> torch.device:
-    """The device of a worker: GPUs go round."""
-    if asked is not None:
-        return torch.device(asked)
-    return (
-        torch.device("cuda", number % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
-    )
 
 
 @contextmanager

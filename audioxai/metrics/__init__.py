@@ -11,7 +11,14 @@ from audioxai.metrics.evaluate import clip_scores, evaluate, judge_scores
 from audioxai.metrics.f_fidelity import f_fidelity, f_fidelity_metrics, robust_copy
 from audioxai.metrics.ground_truth import follow
 from audioxai.metrics.invariants import ImpossibleScoresError
-from audioxai.metrics.prompts import PromptSensitivity, prompt_sensitivity, random_prompts, wrong_prompts
+from audioxai.metrics.prompts import (
+    PROMPT_FIGURES,
+    PromptSensitivity,
+    prompt_figures,
+    prompt_sensitivity,
+    random_prompts,
+    wrong_prompts,
+)
 from audioxai.metrics.randomisation import Randomisation, cascading_randomisation, mask_similarity, random_labels
 from audioxai.metrics.registry import GROUND_TRUTH, METRICS, SOUND, STANDARD, Case, Metric
 from audioxai.metrics.results import Results
@@ -31,6 +38,7 @@ __all__ = [
     "Case",
     "ImpossibleScoresError",
     "Metric",
+    "PROMPT_FIGURES",
     "PromptSensitivity",
     "Randomisation",
     "Results",
@@ -47,6 +55,7 @@ __all__ = [
     "judge_scores",
     "mask_similarity",
     "max_sensitivity",
+    "prompt_figures",
     "prompt_sensitivity",
     "random_labels",
     "random_prompts",

@@ -22,7 +22,17 @@ from audioxai.metrics.localisation import average_ranks
 from audioxai.metrics.randomisation import _randomise, _weights_kept, mask_similarity
 from audioxai.zero_shot import Vocabulary, ZeroShotClassifier
 
-__all__ = ["PromptSensitivity", "prompt_sensitivity", "random_prompts", "wrong_prompts"]
+__all__ = [
+    "PROMPT_FIGURES",
+    "PromptSensitivity",
+    "prompt_figures",
+    "prompt_sensitivity",
+    "random_prompts",
+    "wrong_prompts",
+]
+
+#: Of :func:`prompt_figures`, in the order of tables.
+PROMPT_FIGURES = ("correlation", "within clips", "wrong / right", "wrong, Spearman", "random tower", "random embedding")
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,41 @@ def random_prompts(
     change = _random_tower if randomise == "tower" else _random_embeddings
     with change(classifier, texts, generator):
         return _compare(given, _masks(explainer, waveform, prompts), ("given", "random"))
+
+
+def prompt_figures(
+    explainer: Explainer, waveform: WaveformLike, right: Sequence[str], wrong: Sequence[str], prompts: Sequence[str]
+) -> dict[str, float]:
+    """All three questions as one row of a table.
+
+    Args:
+        explainer: fitted, of a zero-shot classifier.
+        waveform: (B, T).
+        right: B prompts, each of a sound in its clip.
+        wrong: B prompts, each of one that is not.
+        prompts: K texts for :func:`prompt_sensitivity`.
+
+    Returns:
+        :data:`PROMPT_FIGURES`: the two correlations of :class:`PromptSensitivity`; mean of the wrong prompts' masks
+        over that of the right ones', and Spearman of the two; Spearman to the masks with the text tower's weights, or
+        the embeddings, at random. A method that does not look at the prompt has 0 within clips, then ones. NaN where a
+        figure is undefined.
+    """
+    found = prompt_sensitivity(explainer, waveform, prompts)
+    masks = wrong_prompts(explainer, waveform, right, wrong)
+    parts = ("tower", "embedding") if isinstance(explainer.classifier.text_encoder, nn.Module) else ("embedding",)
+    chance = {
+        part: float(random_prompts(explainer, waveform, right, randomise=part)["Spearman"].nanmean()) for part in parts
+    }
+    values = (
+        found.correlation,
+        found.within_clips,
+        float(masks["wrong"].mean() / masks["right"].mean()),
+        float(masks["Spearman"].nanmean()),
+        chance.get("tower", float("nan")),
+        chance["embedding"],
+    )
+    return dict(zip(PROMPT_FIGURES, values, strict=True))
 
 
 @contextmanager

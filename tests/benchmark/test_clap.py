@@ -29,6 +29,11 @@ def test_prompts_are_the_labels_and_a_second_one_judges(esc, tmp_path):
     for table in report.tables:
         assert table.network == "clap"
         assert {"judge AD", "AI"} <= set(table.results.scores["L-MAC (evidence)"])
+        assert set(table.prompts) == set(table.results.scores)
+        assert table.prompts["AllOnes"]["within clips"] == 0 and table.prompts["EnergyMask"]["wrong, Spearman"] == 1
+        assert table.prompts["EnergyMask"]["random tower"] == table.prompts["EnergyMask"]["wrong / right"] == 1
+        assert table.prompts["GradCAM"]["wrong, Spearman"] < 1
+        assert "| random embedding |" in table.to_markdown() and table.to_json()["prompts"]["GradCAM"]
     lines.clear()
     run(settings, lines.append)
     assert len(lines) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import press, resize, sounding, wait
+from browsing import load, press, resize, sounding, wait
 from listeners import methods
 
 from audioxai.report import listening_results, listening_test
@@ -29,10 +29,10 @@ def page(browser: Any, made: ListeningTest, tmp_path: Path) -> Iterator[Any]:
     """The page, opened for the first time; downloads go to ``tmp_path``."""
     resize(browser, 1200)
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    browser.get(made.page.as_uri())
+    load(browser, made.page)
     browser.execute_script("localStorage.clear()")
     browser.get_log("browser"), browser.get_log("performance")
-    browser.refresh()
+    load(browser)
     yield browser
     browser.execute_script("try { localStorage.clear() } catch {}")
 
@@ -165,18 +165,18 @@ def test_a_reload_keeps_answers_and_place(page: Any) -> None:
     play_all(page)
     set_all(page, {s: (10 * i, 10 * i + 5) for i, s in enumerate(sounds)})
     before = values(page)
-    page.refresh()
+    load(page)
     assert (shown(page), order(page), values(page)) == (first, sounds, before)
     click(page, "next")
     second = shown(page)
     set_all(page, {order(page)[0]: (33, 44)})
-    page.refresh()
+    load(page)
     assert shown(page) == second != first
     assert values(page) == ["33", "44", *["–"] * 8]
     click(page, "back")
     assert (shown(page), order(page), values(page)) == (first, sounds, before)
     click(page, "change")
-    page.refresh()  # the latest listener goes on
+    load(page)  # the latest listener goes on
     assert shown(page) == first
 
 
@@ -271,7 +271,7 @@ def test_a_browser_that_keeps_nothing_says_so(page: Any, made: ListeningTest) ->
     assert not page.find_element("id", "forgets").is_displayed()
     refuse = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError') }})"
     script = page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": refuse})
-    page.refresh()
+    load(page)
     try:
         assert page.find_element("id", "forgets").is_displayed()
         enter(page, "L1")
@@ -287,7 +287,7 @@ def test_kept_answers_that_are_damaged(page: Any, made: ListeningTest) -> None:
     enter(page, "L1")
     assert "could not be read" in page.find_element("id", "message").text
     assert values(page) == ["–"] * 10
-    page.refresh()
+    load(page)
     assert page.find_element("id", "message").text == ""
 
 
@@ -311,7 +311,7 @@ def test_hostile_names_do_nothing(browser: Any, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="made of the clip itself"):
         made = listening_test(given, tmp_path / "x.html", title=HOSTILE, instructions=HOSTILE)
     browser.get_log("browser")
-    browser.get(made.page.as_uri())
+    load(browser, made.page)
     enter(browser, HOSTILE[:60])
     assert browser.find_element("id", "who").text == HOSTILE[:60]
     assert f"Listen for: {HOSTILE}" in browser.find_element("tag name", "main").text

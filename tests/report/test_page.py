@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import soundfile
 import torch
-from browsing import press, resize, sounding, wait
+from browsing import load, press, resize, sounding, wait
 from torch import Tensor
 
 from audioxai.dsp import STFT
@@ -255,7 +255,7 @@ def page(browser: Any, hostile_page: Path) -> Any:
     """The browser with that page freshly opened at 1200 pixels."""
     resize(browser, 1200)
     browser.get_log("performance")
-    browser.get(hostile_page.as_uri())
+    load(browser, hostile_page)
     return browser
 
 
@@ -327,7 +327,7 @@ def test_links_lead_to_clips_inside_a_notebook_too(browser: Any, hostile_page: P
     path = tmp_path / "notebook.html"
     path.write_text(f'<iframe srcdoc="{inside}" width="900" height="600"></iframe>', encoding="utf-8")
     for place, frame in ((hostile_page, False), (path, True)):
-        browser.get(place.as_uri())
+        load(browser, place)
         if frame:
             browser.switch_to.frame(0)
         browser.execute_script("document.querySelectorAll('nav a')[2].click()")
@@ -349,7 +349,7 @@ def test_players_of_a_long_page_load_when_near(browser: Any, tmp_path: Path) -> 
     explained = make(samples=RATE // 10)
     write_page([explained] * 15, tmp_path / "long.html")
     resize(browser, 1200)
-    browser.get((tmp_path / "long.html").as_uri())
+    load(browser, tmp_path / "long.html")
     last = "return [...document.querySelectorAll('audio')].at(-1).readyState >= 2"
     wait(lambda: browser.execute_script("return document.querySelector('audio').readyState >= 2"), "loading the first")
     assert not browser.execute_script(last)

@@ -93,14 +93,15 @@ def _fail(error: Exception) -> NoReturn:
         hint = f"; for the file write ./{dashed[0]}" if dashed else ""
         tell(f"error: {error.format_message()}{hint}\nsee: {where} --help")
         sys.exit(2)
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     if isinstance(error, AudioXAIError):
         full = getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        tell(f"error: {error}{'; make room, then run it again' if full else ''}")
+        tell(f"error: {error}{notes}{'; make room, then run it again' if full else ''}")
         sys.exit(2 if isinstance(error, ConfigError | TargetError) else 1)
     if isinstance(error, MemoryError):
-        tell("error: out of memory; use shorter or fewer clips")
+        tell(f"error: out of memory; use shorter or fewer clips{notes}")
     else:
-        tell(f"error: {type(error).__name__}: {error} (AUDIOXAI_DEBUG=1 shows where)")
+        tell(f"error: {type(error).__name__}: {error}{notes} (AUDIOXAI_DEBUG=1 shows where)")
     sys.exit(1)
 
 

@@ -99,6 +99,8 @@ def explain_dataset(
         TargetError: a target that is not one for all clips.
         AudioFileError: no audio in the folder.
         OutputError: ``out`` cannot be written.
+        Any other error that is not a clip's own, such as a lost device: it has a note with the clip's name, and the
+            shard is left unfinished.
     """
     out = Path(out)
     size = at_least_one("shard_size", shard_size)

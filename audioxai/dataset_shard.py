@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,10 +16,19 @@ from torch import Tensor
 
 from audioxai.dataset_files import ShardWriter, key_of, write_flac
 from audioxai.dataset_source import Sound, Source
-from audioxai.errors import AudioXAIError, ConfigError, MissingDependencyError, NotFittedError, OutputError, TargetError
+from audioxai.errors import (
+    AudioFileError,
+    AudioXAIError,
+    ClassifierError,
+    ConfigError,
+    InputError,
+    MissingDependencyError,
+    OutputError,
+)
 from audioxai.explainers.streaming import Window, explain_long
 from audioxai.files import write_bytes
 from audioxai.inputs import as_waveform
+from audioxai.latents import PROBE_SECONDS
 from audioxai.masks import MaskWriter
 from audioxai.targets import TargetLike
 
@@ -29,10 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Shard", "Work"]
 
-# What is no fault of one clip.
-_FATAL = (
-    OutputError, ConfigError, TargetError, NotFittedError, MissingDependencyError, MemoryError, torch.OutOfMemoryError
-)  # fmt: skip
+_NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
+# While a clip is read, before any network: what is not the clip's own fault.
+_NOT_READING = (*_NO_MEMORY, OutputError, ConfigError, MissingDependencyError)
 _DIGITS = 6  # of probabilities
 _UNKNOWN_FRAMES = 2**62  # what libsndfile gives for a stream of unknown length
 
@@ -97,16 +105,22 @@ class Shard:
         try:
             entry = self._work.source.read(index)
             name, held, rate = entry.name, self._at_hand(entry.sound), entry.sound.sample_rate or None
-            if _seconds(held, rate) > self._work.longest:
-                self._flush()
-                self._explain_long(index, name, held if isinstance(held, Path) else self._as_file(held, rate))
-                return
-            clip = _Clip(index, name, as_waveform(held, self._rate, rate)[0])
-        except _FATAL:
+            long = _seconds(held, rate) > self._work.longest
+            waveform = None if long else as_waveform(held, self._rate, rate)[0]
+        except _NOT_READING as error:
+            error.add_note(_stopped(name))
             raise
         except Exception as error:  # whatever is wrong with one clip must not lose the others
             self._fail(index, name, error)
             return
+        if waveform is None:
+            self._flush()
+            try:
+                self._explain_long(index, name, held if isinstance(held, Path) else self._as_file(held, rate))
+            except Exception as error:
+                self._blame(index, name, error)
+            return
+        clip = _Clip(index, name, waveform)
         if self._waiting and not self._fits(clip):
             self._flush()
         self._waiting.append(clip)
@@ -132,11 +146,9 @@ class Shard:
         try:
             explanation = self._work.explainer.explain(waveforms, self._work.target, names=names)
             packed = [self._pack(clip, explanation[i]) for i, clip in enumerate(batch)]
-        except _FATAL:
-            raise
         except Exception as error:
-            if len(batch) == 1:
-                self._fail(batch[0].index, batch[0].name, error)
+            if len(batch) == 1 or isinstance(error, _NO_MEMORY):
+                self._blame(batch[0].index, batch[0].name, error)
             return False
         for clip, (meta, files) in zip(batch, packed, strict=True):
             self._add(clip.index, meta, files)
@@ -211,6 +223,23 @@ class Shard:
         self._rows[index] = {"key": key_of(index), **plain, **(meta["probabilities"] or {})}
         self._tick()
 
+    def _blame(self, index: int, name: str, error: Exception) -> None:
+        """Note a clip that could not be explained, or stop the run if the fault is not the clip's."""
+        own = isinstance(error, InputError | AudioFileError) or (isinstance(error, ClassifierError) and self._works())
+        if not own:
+            error.add_note(_stopped(name))
+            raise error
+        self._fail(index, name, error)
+
+    def _works(self) -> bool:
+        """Whether noise of some usual length can still be explained, so that a network failed at one clip alone."""
+        for seconds in PROBE_SECONDS:
+            noise = 0.1 * torch.randn(round(seconds * self._rate), generator=torch.Generator().manual_seed(0))
+            with suppress(Exception):
+                self._work.explainer.explain(noise, self._work.target)
+                return True
+        return False
+
     def _fail(self, index: int, name: str, error: Exception) -> None:
         reason = str(error) if isinstance(error, AudioXAIError) else f"{type(error).__name__}: {error}"
         reason = reason.replace(str(self._content), name)
@@ -238,6 +267,11 @@ class Shard:
         soundfile.write(encoded, samples.numpy(), rate or self._rate, "FLOAT", format="WAV")
         write_bytes(self._content, encoded.getvalue())
         return self._content
+
+
+def _stopped(name: str) -> str:
+    """What an error that stops the run also tells."""
+    return f"at the clip {name!r}, whose shard is left unfinished; the same command goes on there"
 
 
 def _seconds(held: Path | Tensor, rate: int | None) -> float:

@@ -65,7 +65,7 @@ class Source:
 
     Args:
         size: how many clips.
-        fingerprint: of what they are.
+        fingerprint: of what they are: names, sizes and times of change of files, or the data set's own.
         name_of: a name for a clip that cannot be read.
         read: an entry by its number.
     """
@@ -118,8 +118,9 @@ def open_source(given: SourceLike, without: Path) -> Source:
 def _files(files: list[Path], names: list[str]) -> Source:
     digest = hashlib.sha256()
     for file, name in zip(files, names, strict=True):
-        size = file.stat().st_size if file.is_file() else -1
-        digest.update(f"{name}\0{size}\n".encode(errors="surrogateescape"))
+        # Size and time of change, as make and rsync tell files apart: hashing them would read all in every process.
+        found = (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else None
+        digest.update(f"{name}\0{found}\n".encode(errors="surrogateescape"))
     names = [name.encode(errors="backslashreplace").decode() for name in names]  # files need no valid names
 
     def read(index: int) -> Entry:

@@ -25,7 +25,7 @@ from audioxai.recipes import accuracy, train_classifier
 from audioxai.report import write_page
 from audioxai.store import save_classifier
 
-__all__ = ["DemoSizes", "Mixtures", "mixtures", "run", "scene_classifier", "scene_explainer"]
+__all__ = ["DemoSizes", "Mixtures", "mixtures", "run", "scene_classifier", "scene_explainer", "scene_loader"]
 
 RATE, SECONDS = 16000, 2.0
 
@@ -65,17 +65,18 @@ def scene_classifier(sizes: DemoSizes, seed: int = 0) -> AudioClassifier:
     """The compact network, trained on scenes of one event."""
     torch.manual_seed(seed)
     classifier = AudioClassifier(CompactCNN(len(EVENTS)), sample_rate=RATE, frontend=LogMel(RATE), labels=EVENTS)
-    train_classifier(classifier, _loader(sizes.scenes, seed=1), epochs=sizes.classifier_epochs, seed=seed)
+    train_classifier(classifier, scene_loader(sizes.scenes, seed=1), epochs=sizes.classifier_epochs, seed=seed)
     return classifier
 
 
 def scene_explainer(classifier: AudioClassifier, sizes: DemoSizes, seed: int = 0, **options: Any) -> LMAC:
     """L-MAC on linear magnitudes, fitted on scenes of one event and mixtures of them made on the way."""
     explainer = LMAC(classifier, scale="magnitude", seed=seed, **options)
-    return explainer.fit(_loader(sizes.scenes, seed=1), epochs=sizes.lmac_epochs)
+    return explainer.fit(scene_loader(sizes.scenes, seed=1), epochs=sizes.lmac_epochs)
 
 
-def _loader(scenes: int, *, seed: int) -> DataLoader[tuple[Tensor, ...]]:
+def scene_loader(scenes: int, *, seed: int) -> DataLoader[tuple[Tensor, ...]]:
+    """Batches of 16 scenes of one event with their classes, shuffled."""
     data = SceneDataset(scenes, seconds=SECONDS, sample_rate=RATE, seed=seed)
     items = [data[i] for i in range(len(data))]
     waveforms, classes = torch.stack([w for w, _ in items]), torch.tensor([k for _, k in items])
@@ -88,7 +89,7 @@ def run(out: Path, sizes: DemoSizes | None = None, say: Callable[[str], None] = 
     start = time.perf_counter()
     say(f"1. Train a small network on synthetic scenes of {len(EVENTS)} sounds: {', '.join(EVENTS)}.")
     classifier = scene_classifier(sizes)
-    held_out = _loader(200, seed=2)
+    held_out = scene_loader(200, seed=2)
     say(f"   Accuracy on held-out scenes of one sound: {100 * accuracy(classifier, held_out):.0f} %")
     say("2. Fit L-MAC: a decoder learns which part of a clip the network's decision rests on.")
     explainer = scene_explainer(classifier, sizes)

@@ -141,6 +141,12 @@ class Explanation:
         height = 740 * len(self) + 320
         return f'<iframe srcdoc="{quoted}" style="width:100%;height:{height}px;border:0"></iframe>'
 
+    def _repr_png_(self) -> bytes:
+        """The first clip's picture, for notebooks that are shown where no frame is."""
+        from audioxai.plot import overlay_png
+
+        return overlay_png(self)
+
     def plot(self, index: int = 0) -> Figure:
         """A picture of one clip: the input, the mask over it, what is kept."""
         from audioxai.plot import plot_clip

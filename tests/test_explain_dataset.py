@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -17,32 +16,19 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from dataset_clips import ENVIRONMENT, HERE, RATE, SECONDS, Rows, files, write_clips
 from dataset_process import OPTIONS, explainer
 
 import audioxai as ax
 from audioxai import cli as cli_module
-from audioxai import dataset, dataset_files
+from audioxai import dataset
 from audioxai.errors import AudioFileError, ConfigError, MissingDependencyError, OutputError, TargetError
 from audioxai.explainers.fingerprint import fingerprint_of
-
-HERE = Path(__file__).parent
-RATE = networks.RATE
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
-SECONDS = {"a/0": 0.5, "a/1": 0.5, "b/0": 0.75, "b/deep/1": 0.5, "long": 2.3, "z": 0.25}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Six readable clips of four lengths, one of them long and at another rate, and one that is not audio."""
-    root = tmp_path_factory.mktemp("clips")
-    for number, (name, seconds) in enumerate(SECONDS.items()):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        rate = 16000 if name == "long" else RATE
-        soundfile.write(
-            root / f"{name}.wav", networks.clips(1, round(seconds * rate), number)[0].numpy(), rate, "FLOAT"
-        )
-    (root / "b" / "text.wav").write_text("not audio")
-    return root
+    return write_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
@@ -52,28 +38,9 @@ def whole(folder, tmp_path_factory):
     return ax.explain_dataset(explainer(), folder, out, **OPTIONS)
 
 
-def files(out):
-    return {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
-
-
 def process(folder, out, dies=-1):
     command = [sys.executable, str(HERE / "dataset_process.py"), str(folder), str(out), str(dies)]
     return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-class Rows:
-    """A stand-in for a data set of the library datasets, whose files are left as they are."""
-
-    column_names = ("audio", "label")
-
-    def __init__(self, *audio):
-        self.audio = audio
-
-    def __len__(self):
-        return len(self.audio)
-
-    def __getitem__(self, index):
-        return {"audio": self.audio[index], "label": 0}
 
 
 # What is written --------------------------------------------------------------------------------------------------
@@ -207,16 +174,6 @@ def test_two_processes_give_the_files_of_one(folder, whole, tmp_path):
     assert files(tmp_path / "out") == files(whole.folder)
 
 
-def test_under_a_launcher_the_command_tells_once(folder, tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "audioxai"]
-    command = [*launch, "explain-dataset", folder, "--out", tmp_path / "out", "--method", "energy", "--shard-size", "1"]
-    done = subprocess.run([*map(str, command)], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1  # one clip is not audio
-    assert done.stdout.count(f"explained 6 of 7 clip(s); index: {tmp_path / 'out' / 'index.csv'}\n") == 1
-    assert done.stderr.count("error: ") == 1
-    assert len(list(ax.read_dataset(tmp_path / "out"))) == 6
-
-
 def test_a_killed_process_loses_its_shard_and_nothing_is_done_twice(folder, whole, tmp_path):
     out = tmp_path / "out"
     for dies in (1, 4):  # in the second shard, and in the long recording of the third
@@ -328,30 +285,7 @@ def test_results_inside_the_folder_are_no_clips(folder, tmp_path):
 # What goes wrong --------------------------------------------------------------------------------------------------
 
 
-def test_one_bad_clip_of_a_batch_does_not_lose_the_others(tmp_path, monkeypatch):
-    good = networks.clips(4, 2000).numpy()
-    bad = good.copy()
-    bad[1, 7] = np.nan
-    method = explainer()
-    batches, honest = [], method.explain
-
-    def explain(clips, *arguments, **options):
-        batches.append(len(clips))
-        if (clips == torch.from_numpy(good[2])).all(1).any():
-            raise KeyError("odd")
-        return honest(clips, *arguments, **options)
-
-    monkeypatch.setattr(method, "explain", explain)
-    source = Rows(*({"array": clip, "sampling_rate": RATE} for clip in bad))
-    report = ax.explain_dataset(method, source, tmp_path / "out", progress=False)
-    assert batches == [3, 1, 1, 1]
-    assert [name for name, _ in report.failed] == ["row 1", "row 2"]
-    assert "NaN" in report.failed[0][1]
-    assert report.failed[1][1] == "KeyError: 'odd'"
-    assert [clip.name for clip in ax.read_dataset(tmp_path / "out")] == ["row 0", "row 3"]
-
-
-@pytest.mark.parametrize("change", ["weights", "method", "option", "source", "target", "version"])
+@pytest.mark.parametrize("change", ["weights", "method", "option", "source", "same size", "target", "version"])
 def test_the_folder_of_another_run_is_refused(folder, tmp_path, change, monkeypatch):
     root = tmp_path / "in"
     root.mkdir()
@@ -371,6 +305,11 @@ def test_the_folder_of_another_run_is_refused(folder, tmp_path, change, monkeypa
     elif change == "source":
         (root / "b.wav").write_bytes(b"")
         fault = "its source had clips=1, now 2"
+    elif change == "same size":
+        size = (root / "a.wav").stat().st_size
+        (root / "a.wav").write_bytes((folder / "z.wav").read_bytes()[::-1])
+        assert (root / "a.wav").stat().st_size == size
+        fault = "its source was another, by fingerprint"
     else:
         monkeypatch.setattr(dataset, "__version__", "99")
         fault = "version was .*, now '99'"
@@ -411,22 +350,6 @@ def test_what_is_wrong_with_all_clips_is_told_before_the_work(folder, tmp_path):
         ax.explain_dataset(explainer(), folder, tmp_path / "other", target=9, **OPTIONS)
     for out in ("out", "other"):
         assert not list((tmp_path / out).glob("shard*"))
-
-
-@pytest.mark.parametrize("where", ["tar", "flac"])
-def test_a_full_disk(folder, tmp_path, where, monkeypatch):
-    def full(*_arguments):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        if where == "tar":
-            patched.setattr(dataset_files.ShardWriter, "add", full)
-        else:
-            patched.setattr(soundfile.SoundFile, "write", lambda *_: (_ for _ in ()).throw(AssertionError()))
-        with pytest.raises(OutputError, match="No space left" if where == "tar" else "disk full"):
-            ax.explain_dataset(explainer(), folder, tmp_path / "out", **OPTIONS)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".lock") == ["run.json"]
-    assert ax.explain_dataset(explainer(), folder, tmp_path / "out", **OPTIONS).made == 4  # with room again
 
 
 def test_broken_results_are_told(folder, tmp_path):

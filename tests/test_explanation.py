@@ -340,6 +340,12 @@ def test_a_notebook_gets_one_frame_and_no_script_of_a_strangers(batch):
     assert len([tag for tag, _ in tags if tag == "audio"]) >= 3
 
 
+def test_a_notebook_without_frames_gets_the_first_clips_picture(batch):
+    from audioxai.plot import overlay_png
+
+    assert batch._repr_png_() == overlay_png(batch, 0) != overlay_png(batch, 1)
+
+
 def test_page_and_picture(tmp_path, batch):
     from matplotlib.figure import Figure
 

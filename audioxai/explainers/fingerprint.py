@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "fingerprint_of"]
 
-# Notes of past calls and fits, and what results do not depend on; the classifier and the space are told apart.
+# Notes of past calls and fits, and what results do not depend on; the classifier and the space are told apart. Another
+# max_batch moves results by rounding alone (audioxai.testing checks it): a run may go on with one that fits the memory.
 _LEFT_OUT = ("classifier", "space", "max_batch", "progress", "history_", "intercepted_", "_gaps", "_schedule")
 
 

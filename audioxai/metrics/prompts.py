@@ -171,6 +171,7 @@ def prompt_figures(
     """
     found = prompt_sensitivity(explainer, waveform, prompts)
     masks = wrong_prompts(explainer, waveform, right, wrong)
+    parts: tuple[Literal["tower", "embedding"], ...]
     parts = ("tower", "embedding") if isinstance(explainer.classifier.text_encoder, nn.Module) else ("embedding",)
     chance = {
         part: float(random_prompts(explainer, waveform, right, randomise=part)["Spearman"].nanmean()) for part in parts

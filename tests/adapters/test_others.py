@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
+from stand_ins import LABELS, RATE, bands, bundle, encoder_classifier, image_network, session
 from torch import nn
 
 import audioxai as ax
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.testing import check_explainer
 
-RATE = 8000
-LABELS = ["low", "high"]
 CLIPS = 0.1 * torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
-
-
-def bands(waveform: np.ndarray) -> np.ndarray:
-    """Energy below and above a quarter of the rate, (B, 2)."""
-    power = np.abs(np.fft.rfft(waveform, axis=1)) ** 2
-    low = np.arange(power.shape[1]) < power.shape[1] / 2
-    means = [(power * part).sum(1) / max(1, part.sum()) for part in (low, ~low)]
-    return np.log(np.stack(means, 1) + 1e-6).astype(np.float32)
 
 
 def tone(hertz: float) -> torch.Tensor:
@@ -31,13 +20,6 @@ def tone(hertz: float) -> torch.Tensor:
 
 
 # A function -----------------------------------------------------------------------------------------------------------
-
-
-def session() -> SimpleNamespace:
-    """What ONNX Runtime's sessions look like."""
-    return SimpleNamespace(
-        get_inputs=lambda: [SimpleNamespace(name="sound")], run=lambda _outputs, given: [bands(given["sound"])]
-    )
 
 
 @pytest.mark.parametrize("function", [bands, session()])
@@ -82,14 +64,6 @@ def test_what_is_no_function_of_a_clip(function, words):
 # Networks for images --------------------------------------------------------------------------------------------------
 
 
-def image_network(channels: int = 3) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2),
-    ).eval()  # fmt: skip
-
-
 @pytest.mark.parametrize("size", [None, (48, 32)])
 def test_an_image_network_sees_a_normalised_picture(size):
     network, frontend = image_network(), ax.LogMel(RATE, 32, layout="B1MN")
@@ -124,41 +98,6 @@ def test_an_image_network_that_answers_otherwise_is_refused():
 # SpeechBrain ----------------------------------------------------------------------------------------------------------
 
 
-class Normalise(nn.Module):
-    def forward(self, features, lengths):
-        assert torch.equal(lengths, torch.ones(len(features)))
-        return features - features.mean(1, keepdim=True)
-
-
-class Embedding(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv1d(16, 6, 3, padding=1)
-
-    def forward(self, features, lengths=None):
-        return self.conv(features.transpose(1, 2)).relu().mean(2)[:, None]
-
-
-def encoder_classifier() -> SimpleNamespace:
-    torch.manual_seed(0)
-    mods = nn.ModuleDict(
-        {
-            "compute_features": ax.LogMel(RATE, 16),
-            "mean_var_norm": Normalise(),
-            "embedding_model": Embedding(),
-            "classifier": nn.Linear(6, 2),
-        }
-    ).eval()
-
-    def classify_batch(clip):
-        lengths = torch.ones(len(clip))
-        found = mods["embedding_model"](mods["mean_var_norm"](mods["compute_features"](clip), lengths), lengths)
-        return mods["classifier"](found)[:, 0], None
-
-    hparams = SimpleNamespace(sample_rate=RATE, label_encoder=SimpleNamespace(ind2lab=dict(enumerate(LABELS))))
-    return SimpleNamespace(mods=mods, hparams=hparams, classify_batch=classify_batch)
-
-
 def test_speechbrain_is_read_from_its_parts():
     model = encoder_classifier()
     classifier = ax.from_speechbrain(model)
@@ -185,35 +124,6 @@ def test_what_speechbrain_lacks():
 
 
 # torchaudio -----------------------------------------------------------------------------------------------------------
-
-
-def bundle() -> SimpleNamespace:
-    """A recogniser of three tokens in the form of torchaudio's, with two transformer layers."""
-
-    class Layer(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(8, 8)
-
-        def forward(self, x):
-            return x + self.linear(x).relu()
-
-    class Recogniser(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.feature_extractor = nn.Conv1d(1, 8, 400, stride=160)
-            self.layers = nn.ModuleList(Layer() for _ in range(2))
-            self.aux = nn.Linear(8, 3)
-
-        def forward(self, waveform):
-            x = self.feature_extractor(waveform[:, None]).transpose(1, 2)
-            for layer in self.layers:
-                x = layer(x)
-            return self.aux(x), None
-
-    torch.manual_seed(0)
-    model = Recogniser().eval()
-    return SimpleNamespace(sample_rate=RATE, get_model=lambda: model, get_labels=lambda: ("-", "a", "b"))
 
 
 def test_torchaudio_pipelines_answer_for_tokens_or_transcripts():

@@ -54,7 +54,10 @@ def run(path: Path, given: dict[str, Any], **client: Any) -> Any:
 
 
 def shrink(notebook: Any) -> None:
-    """Leave out players, and pack pictures."""
+    """Leave out players and notes of the machine it ran on, and pack pictures."""
+    for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
     for data in outputs(notebook):
         data.pop("text/html", None)
         if "image/png" in data:

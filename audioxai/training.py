@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from audioxai.errors import ConfigError, InputError, OutputError
 from audioxai.files import write_bytes
+from audioxai.progress import disable
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -304,7 +305,7 @@ def _progress(
         desc=f"{name} {state.epoch + 1}/{options.epochs}",
         total=_length(loader),
         leave=state.epoch + 1 == options.epochs,
-        disable=None if options.progress and accelerator.is_local_main_process else True,  # None: on a terminal only
+        disable=disable(options.progress and accelerator.is_local_main_process),
     )
     yield from state.bar
 

@@ -13,7 +13,7 @@ from audioxai.classifier import AudioClassifier
 from audioxai.errors import ConfigError
 from audioxai.explainers.base import Score, at_least_one
 from audioxai.explainers.baseline import WithBaseline
-from audioxai.explainers.progress import bar
+from audioxai.progress import bar
 from audioxai.spaces import Space
 
 __all__ = ["LIME", "Occlusion", "Tiled"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from audioxai.classifier import AudioClassifier
 from audioxai.explainers.base import Score, at_least_one
 from audioxai.explainers.cam import CAM
-from audioxai.explainers.progress import bar
+from audioxai.progress import bar
 
 __all__ = ["GScoreCAM", "ScoreCAM"]
 

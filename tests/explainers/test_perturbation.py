@@ -1,5 +1,8 @@
 """Tiles, occlusion and LIME: Captum and scikit-learn as second witnesses."""
 
+import sys
+from types import SimpleNamespace
+
 import networks
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import audioxai as ax
+from audioxai import progress
 from audioxai.errors import ConfigError
 from audioxai.explainers.perturbation import ridge_regression, tile_of
 
@@ -95,8 +99,20 @@ def test_bad_options_of_lime(options):
         ax.LIME(networks.log_mel_cnn(), **options)
 
 
+@pytest.mark.parametrize(
+    ("shell", "wanted", "disabled"),
+    [(None, True, None), ("", True, None), ("kernel", True, False), ("kernel", False, True), (None, False, True)],
+)
+def test_a_bar_is_shown_on_a_terminal_and_in_a_notebook(monkeypatch, shell, wanted, disabled):
+    """``shell``: none, a plain IPython or one with a kernel. That a package is imported says nothing."""
+    asked = SimpleNamespace(**({shell: object()} if shell else {})) if shell is not None else None
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: asked))
+    assert progress.disable(wanted) is disabled
+
+
 def test_the_bar_shows_every_pass(monkeypatch):
     """On a terminal; what is announced is what is run."""
+    import shap  # noqa: F401, before the patch, since it takes tqdm for itself
     import tqdm.auto
 
     bars = []

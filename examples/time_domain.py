@@ -1,10 +1,12 @@
-"""LMAC-TD beside L-MAC on real recordings: is what is heard more faithful, and closer to the sound that is explained?
+"""LMAC-TD beside L-MAC: is what is heard more faithful, and closer to the sound that is explained?
 
     python examples/time_domain.py --data ESC-50-folder --out runs/time-domain
+    python examples/time_domain.py --epochs 8 --pairs 100 --out runs/time-domain-scenes
 
-The network and L-MAC are those that the package ships; LMAC-TD is fitted to that network on folds 1 to 3 of ESC-10,
-once for each alpha. In domain, the predicted class of every clip of the fold is explained; on mixtures of two
-clips at equal level, the class of each in turn, and the sounds are compared with that clip. The scores of L-MAC are
+On real recordings the network and L-MAC are those that the package ships, and LMAC-TD is fitted to that network on
+folds 1 to 3 of ESC-10, once for each alpha. Without --data, the network and both explainers learn the synthetic scenes
+of the demo. In domain, the predicted class of every held-out clip is explained; on mixtures of two sounds, the class of
+each in turn, and what is kept is compared with that sound. The scores of L-MAC are
 those of its masked spectrogram, as usual, and in the rows "as heard" those of its sounds, like LMAC-TD's. Fits are kept
 in --out and reused, and go on where they were stopped.
 """
@@ -15,6 +17,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from copy import copy, deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +25,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import audioxai as ax
 from audioxai.data import ESC50
+from audioxai.demo import DemoSizes, scene_classifier, scene_explainer, scene_loader
+from audioxai.demo import mixtures as scene_mixtures
 from audioxai.metrics import SOUND, Results, evaluate
+from audioxai.store import load_classifier, save_classifier
 
 OURS, THEIRS = "LMAC-TD, alpha 0.75", "L-MAC"
 IN_DOMAIN = ("AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP", "MM", *SOUND)
@@ -30,30 +36,38 @@ MIXTURES = (*IN_DOMAIN, "SIR gain", "SI-SDR", "SI-SAR")
 COMPARED = ("AI", "AD", "FF", "Fid-In")
 
 
+@dataclass(frozen=True)
+class Material:
+    """What is fitted on and explained: a title, L-MAC and its loader, single clips (B, T), mixtures with stems."""
+
+    title: str
+    lmac: ax.LMAC
+    fit: DataLoader
+    clips: torch.Tensor
+    mixed: list[dict[str, torch.Tensor]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of ESC-50 or its ten-class subset")
+    parser.add_argument("--data", type=Path, help="folder of ESC-50 or its ten-class subset; without it, scenes")
     parser.add_argument("--out", type=Path, default=Path("runs/time-domain"), help="where fits, sounds and tables go")
     parser.add_argument("--epochs", type=int, default=20, help="passes of each fit")
     parser.add_argument("--alphas", type=float, nargs="*", default=[0.0, 0.75, 1.0])
     parser.add_argument("--filterbank", default="fourier", choices=["fourier", "learned"])
     parser.add_argument("--finetune", type=int, default=5, help="passes of L-MAC's second stage; 0: no such row")
     parser.add_argument("--fold", type=int, default=5, choices=[4, 5], help="fold that is explained")
-    parser.add_argument("--pairs", type=int, default=60, help="mixtures of two clips")
+    parser.add_argument("--pairs", type=int, default=60, help="mixtures of two sounds")
     parser.add_argument("--clips", type=int, help="explain the first few clips only")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
 
-    train = ESC50(args.data, folds=(1, 2, 3), esc10=True)
-    fit = DataLoader(TensorDataset(*train.tensors()), batch_size=16, shuffle=True, drop_last=True)
-    clips, classes = (part[: args.clips] for part in ESC50(args.data, folds=(args.fold,), esc10=True).tensors())
-    methods = explainers(args, fit)
+    material = recordings(args) if args.data else scenes(args)
+    methods, mixed = explainers(args, material), material.mixed
 
-    text = [f"Fold {args.fold}, {len(clips)} clips, predicted class:", ""]
-    results = evaluate(methods, list(clips.split(16)), metrics=IN_DOMAIN)
+    text = [f"{material.title}, {len(material.clips)} clips, predicted class:", ""]
+    results = evaluate(methods, list(material.clips.split(16)), metrics=IN_DOMAIN)
     text += [results.to_markdown(costs=True), "", *differences(results, methods, COMPARED), ""]
-    mixed = mixtures(clips, classes, args.pairs)
-    text += [f"{args.pairs} mixtures at equal level, the class of each clip in turn:", ""]
+    text += [f"{args.pairs} mixtures of two sounds, the class of each in turn:", ""]
     results = Results()
     for name, method in methods.items():
         asked = mixed if follows(method) else [{**batch, "target": None} for batch in mixed]
@@ -64,7 +78,7 @@ def main() -> None:
         text += ["", f"Which sound is asked for is not heard by {', '.join(deaf)}: the predicted class is explained."]
     print("\n".join(text))
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / f"table-{args.fold}.md").write_text("\n".join(text) + "\n")
+    (args.out / f"table-{material.title.replace(' ', '-').lower()}.md").write_text("\n".join(text) + "\n")
     for name in (THEIRS, *(n for n in methods if n.startswith("LMAC-TD"))):
         first = mixed[0]
         target = first["target"][:4] if follows(methods[name]) else None
@@ -72,9 +86,41 @@ def main() -> None:
         saved.save(args.out / "sounds")
 
 
-def explainers(args: argparse.Namespace, fit: DataLoader) -> dict[str, ax.Explainer]:
-    """The shipped L-MAC, the same as heard and fine-tuned, controls, and LMAC-TD with each alpha."""
+def recordings(args: argparse.Namespace) -> Material:
+    """The shipped network and its L-MAC; ESC-10's folds."""
+    train = ESC50(args.data, folds=(1, 2, 3), esc10=True)
+    fit = DataLoader(TensorDataset(*train.tensors()), batch_size=16, shuffle=True, drop_last=True)
+    clips, classes = (part[: args.clips] for part in ESC50(args.data, folds=(args.fold,), esc10=True).tensors())
     lmac = ax.load_pretrained("esc10-compact").to(args.device)
+    return Material(f"Fold {args.fold}", lmac, fit, clips, mixtures(clips, classes, args.pairs))
+
+
+def scenes(args: argparse.Namespace) -> Material:
+    """The demo's network and its L-MAC, made once and kept; single sounds, and two over background noise."""
+    sizes, place = DemoSizes(), args.out / "model"
+    fit = scene_loader(sizes.scenes, seed=1)
+    if (place / "explainer.json").is_file():
+        lmac = ax.LMAC.from_pretrained(place, classifier=load_classifier(place))
+    else:
+        lmac = scene_explainer(scene_classifier(sizes), sizes)
+        save_classifier(lmac.classifier, place)
+        lmac.save_pretrained(place)
+    lmac = lmac.to(args.device)
+    clips = torch.cat([waveform for waveform, *_ in scene_loader(args.clips or 80, seed=2)])
+    scene = scene_mixtures(args.pairs, seed=3)
+    mixed = [
+        {"waveform": waveform, "stem": stem, "target": target}
+        for i in (0, 1)
+        for waveform, stem, target in zip(
+            scene.waveform.split(16), scene.stems[:, i].split(16), scene.classes[:, i].split(16), strict=True
+        )
+    ]
+    return Material("Scenes", lmac, fit, clips, mixed)
+
+
+def explainers(args: argparse.Namespace, material: Material) -> dict[str, ax.Explainer]:
+    """L-MAC, the same as heard and fine-tuned, controls, and LMAC-TD with each alpha."""
+    lmac, fit = material.lmac, material.fit
     classifier, where = lmac.classifier, {"scale": lmac.space.scale}
     methods: dict[str, ax.Explainer] = {
         "all-ones": ax.AllOnes(classifier, **where),

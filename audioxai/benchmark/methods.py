@@ -139,10 +139,10 @@ METHODS = {
         Method("l2i-0.4", "L2I (RTH 0.4)", ax.L2I, options={"threshold": 0.4}, start="l2i-0.2"),
         Method(
             "lmac/published-narrow",
-            "L-MAC (published, 128 channels)",
+            "L-MAC (published, 32 channels)",
             ax.LMAC,
             published=True,
-            options={"width": 128},
+            options={"width": 32},
             fitting={"lr": 1e-3},
         ),
         Method("lmac/published", "L-MAC (published)", ax.LMAC, published=True, heavy=True),

@@ -1,5 +1,6 @@
 """The documentation: it builds without a warning, its code runs, every explainer has a page, and stated costs hold."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -119,6 +120,20 @@ def test_code(page, tmp_path, monkeypatch):
     namespace = GIVEN.get(page, lambda _: {})(monkeypatch)
     for block in blocks(f"docs/{page}"):
         exec(compile(block, page, "exec"), namespace)
+
+
+def test_the_page_on_adapters_quotes_errors_as_they_are():
+    """Words in the table of refusals are those of some text in the code."""
+    texts = set()
+    for path in (ROOT / "audioxai").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            for part in node.values if isinstance(node, ast.JoinedStr) else [node]:
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    texts.add(part.value)
+    page = (DOCS / "adapters.md").read_text().partition("## What is refused")[2].partition("\n## ")[0]
+    quoted = re.findall(r"\| `([^`]+)` \|$", page, re.MULTILINE)
+    assert len(quoted) >= 20
+    assert [words for words in quoted if not any(words in text for text in texts)] == []
 
 
 # Methods ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from audioxai.adapters.check import check_wrapped
 from audioxai.classifier import AudioClassifier
-from audioxai.errors import ClassifierError, ConfigError
+from audioxai.errors import AudioXAIError, ClassifierError, ConfigError
 
 __all__ = ["from_callable"]
 
@@ -25,7 +25,16 @@ class _Function(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         given = np.ascontiguousarray(waveform.detach().cpu().numpy(), dtype=np.float32)
-        scores = np.asarray(self.function(given), dtype=np.float32)
+        try:
+            scores = np.asarray(self.function(given), dtype=np.float32)
+        except (AudioXAIError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever the other library raises
+            raise ClassifierError(
+                f"the function failed on an array {given.shape}: {error}. "
+                "It must take any number of clips of any length; if it takes one at a time, pass "
+                "lambda clips: np.concatenate([function(c[None]) for c in clips])"
+            ) from error
         if scores.ndim != 2 or len(scores) != len(given):
             raise ClassifierError(
                 f"the function must return ({len(given)}, K) scores for {given.shape} samples; got {scores.shape}"

@@ -12,7 +12,7 @@ from stand_ins import LABELS
 from torch import nn
 
 import audioxai as ax
-from audioxai.errors import ClassifierError
+from audioxai.errors import ClassifierError, ConfigError
 from audioxai.testing import check_explainer
 
 RATE = 16000
@@ -70,17 +70,36 @@ def test_speechbrain_encoder_classifier(modules):
 
 
 def test_speechbrain_embedding_and_classifier(modules):
-    model = encoder_classifier(modules)
-    pair = {name: part for name, part in model.mods.items() if name != "mean_var_norm"}
+    """X-vectors, whose pooling draws noise at each call."""
+    from speechbrain.lobes.models.Xvector import Classifier, Xvector
+
+    torch.manual_seed(0)
+    channels = {"tdnn_channels": [16, 16, 16, 16, 24], "lin_neurons": 16}
+    pair = {
+        "compute_features": modules["compute_features"],
+        "embedding_model": Xvector(in_channels=24, **channels).eval(),
+        "classifier": Classifier((None, None, 16), lin_neurons=16, out_neurons=2).eval(),
+    }
     classifier = ax.from_speechbrain(pair, sample_rate=RATE, labels=LABELS)
+    with torch.no_grad():
+        expected = pair["classifier"](pair["embedding_model"](pair["compute_features"](CLIPS)))[:, 0]
+        torch.testing.assert_close(classifier(CLIPS), expected, rtol=1e-3, atol=1e-3)
     explained(classifier)
-    assert (classifier(CLIPS) - model.classify_batch(CLIPS)[0]).abs().max() > 1e-3  # it is without normalisation
+
+
+def test_speechbrain_model_of_another_task_is_refused(modules):
+    from speechbrain.inference.separation import SepformerSeparation
+
+    parts = {name: nn.Identity() for name in SepformerSeparation.MODULES_NEEDED}
+    model = SepformerSeparation(modules=parts, hparams={"sample_rate": RATE})
+    with pytest.raises(ConfigError, match="SepformerSeparation has no module compute_features, embedding_model"):
+        ax.from_speechbrain(model)
 
 
 # torchaudio -----------------------------------------------------------------------------------------------------------
 
 
-def pipeline():
+def pipeline(tokens=29):
     torchaudio = pytest.importorskip("torchaudio", exc_type=(ImportError, OSError))
     torch.manual_seed(0)
     model = torchaudio.models.wav2vec2_model(
@@ -88,7 +107,7 @@ def pipeline():
         extractor_conv_bias=False, encoder_embed_dim=16, encoder_projection_dropout=0.0, encoder_pos_conv_kernel=8,
         encoder_pos_conv_groups=2, encoder_num_layers=3, encoder_num_heads=2, encoder_attention_dropout=0.0,
         encoder_ff_interm_features=32, encoder_ff_interm_dropout=0.0, encoder_dropout=0.0,
-        encoder_layer_norm_first=False, encoder_layer_drop=0.0, aux_num_out=29,
+        encoder_layer_norm_first=False, encoder_layer_drop=0.0, aux_num_out=tokens,
     )  # fmt: skip
     return torchaudio.pipelines, model.eval()
 
@@ -105,6 +124,22 @@ def test_torchaudio_tokens_and_transcripts():
     said = ax.from_torchaudio(bundle, ["YES", "NO"], model=model)
     assert said.labels[:2] == ("YES", "NO")
     check_explainer(ax.Saliency(said), CLIPS)
+    with pytest.raises(ConfigError, match="token 'y' of 'yes' is not known"):
+        ax.from_torchaudio(bundle, ["yes"], model=model)
+
+
+def test_torchaudio_aligner_that_normalises_and_has_a_star():
+    """As MMS_FA.get_model() wraps what it downloads."""
+    pipelines, model = pipeline(tokens=28)
+    from torchaudio.pipelines._wav2vec2 import utils
+
+    whole = utils._extend_model(model, normalize_waveform=True, apply_log_softmax=True, append_star=True).eval()
+    classifier = ax.from_torchaudio(pipelines.MMS_FA, model=whole)
+    assert classifier.labels == tuple(pipelines.MMS_FA.get_labels())[:-1]
+    with torch.no_grad():
+        each = torch.cat([whole(clip[None])[0].amax(1) for clip in CLIPS * torch.tensor([[1.0], [0.1]])])
+    torch.testing.assert_close(classifier(CLIPS * torch.tensor([[1.0], [0.1]])), each[:, :-1], rtol=1e-4, atol=1e-4)
+    check_explainer(ax.GradCAM(classifier), CLIPS)
 
 
 def test_torchaudio_without_a_head_is_refused():
@@ -149,38 +184,44 @@ def test_timm_transformer_of_a_fixed_size():
 # ONNX Runtime ---------------------------------------------------------------------------------------------------------
 
 
-def test_onnx_runtime_session(tmp_path):
-    """Waveform to the mean energy of two halves of a filter bank, exported and run by the real runtime."""
+@pytest.fixture
+def bands(tmp_path):
+    """Filters, and a maker of sessions: waveform to the mean size of two filters' outputs."""
     runtime = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
-    filters = np.random.default_rng(0).standard_normal((2, 1, 32)).astype(np.float32)
-    filters[0, 0] = np.cos(2 * np.pi * 0.03 * np.arange(32)) / 32
-    filters[1, 0] = np.cos(2 * np.pi * 0.40 * np.arange(32)) / 32
-    nodes = [
-        helper.make_node("Unsqueeze", ["sound", "one"], ["channel"]),
-        helper.make_node("Conv", ["channel", "filters"], ["filtered"], strides=[8], pads=[16, 16]),
-        helper.make_node("Abs", ["filtered"], ["size"]),
-        helper.make_node("ReduceMean", ["size", "two"], ["scores"], keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "bands",
-        [helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["B", "T"])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", 2])],
-        [
-            numpy_helper.from_array(filters, "filters"),
-            numpy_helper.from_array(np.array([1]), "one"),
-            numpy_helper.from_array(np.array([2]), "two"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.checker.check_model(model)
-    onnx.save(model, tmp_path / "bands.onnx")
-    session = runtime.InferenceSession(tmp_path / "bands.onnx", providers=["CPUExecutionProvider"])
-    classifier = ax.from_callable(session, RATE, LABELS)
-    expected = nn.functional.conv1d(CLIPS[:, None], torch.from_numpy(filters), stride=8, padding=16).abs().mean(2)
+    time = np.arange(32)
+    filters = np.stack([np.cos(2 * np.pi * share * time) / 32 for share in (0.03, 0.40)])[:, None].astype(np.float32)
+
+    def session(batch="B", pooled=True):
+        nodes = [
+            helper.make_node("Unsqueeze", ["sound", "one"], ["channel"]),
+            helper.make_node("Conv", ["channel", "filters"], ["filtered"], strides=[8], pads=[16, 16]),
+            helper.make_node("Abs", ["filtered"], ["size"]),
+            helper.make_node("ReduceMean", ["size", "two"], ["mean"], keepdims=0),
+            helper.make_node("Identity", ["mean" if pooled else "size"], ["scores"]),
+        ]
+        constants = {"filters": filters, "one": np.array([1]), "two": np.array([2])}
+        graph = helper.make_graph(
+            nodes,
+            "bands",
+            [helper.make_tensor_value_info("sound", TensorProto.FLOAT, [batch, "T"])],
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 2] if pooled else [batch, 2, "N"])],
+            [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        onnx.checker.check_model(model)
+        onnx.save(model, tmp_path / "bands.onnx")
+        return runtime.InferenceSession(tmp_path / "bands.onnx", providers=["CPUExecutionProvider"])
+
+    return torch.from_numpy(filters), session
+
+
+def test_onnx_runtime_session(bands):
+    filters, session = bands
+    classifier = ax.from_callable(session(), RATE, LABELS)
+    expected = nn.functional.conv1d(CLIPS[:, None], filters, stride=8, padding=16).abs().mean(2)
     torch.testing.assert_close(classifier(CLIPS), expected)
     explainer = ax.Occlusion(classifier, tiles=(4, 2), progress=False)
     check_explainer(explainer, CLIPS)
@@ -188,5 +229,16 @@ def test_onnx_runtime_session(tmp_path):
     both = 0.3 * (torch.sin(2 * torch.pi * 480 * time) + torch.sin(2 * torch.pi * 6400 * time))[None]
     mask = explainer.explain(both, "low").mask[0]
     assert mask[: mask.shape[0] // 2].mean() > 3 * mask[mask.shape[0] // 2 :].mean()
-    with pytest.raises(ClassifierError):
+
+
+def test_onnx_runtime_session_is_refused(bands):
+    _, session = bands
+    with pytest.raises(ClassifierError, match="one at a time"):
+        ax.from_callable(session(batch=1), RATE, LABELS)
+    with pytest.raises(ClassifierError, match=r"must return \(1, K\) scores"):
+        ax.from_callable(session(pooled=False), RATE, LABELS)
+    classifier = ax.from_callable(session(), RATE, LABELS)
+    with pytest.raises(ClassifierError, match="use a method without gradients: Occlusion"):
         ax.Saliency(classifier).explain(CLIPS)
+    with pytest.raises(ClassifierError, match="no layer of the network carries a map"):
+        ax.GradCAM(classifier).explain(CLIPS)

@@ -15,6 +15,12 @@ from audioxai.testing import check_explainer
 CLIPS = 0.1 * torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
 
 
+def one_at_a_time(sound: np.ndarray) -> np.ndarray:
+    if len(sound) != 1:
+        raise Exception("Got: 2 Expected: 1")  # ONNX Runtime's errors are no RuntimeError
+    return bands(sound)
+
+
 def tone(hertz: float) -> torch.Tensor:
     return 0.3 * torch.sin(2 * torch.pi * hertz / RATE * torch.arange(4000))[None]
 
@@ -54,11 +60,17 @@ def test_methods_that_need_more_than_scores_refuse_a_function(method):
         (3, "takes a function of an array"),
         (lambda sound: bands(sound)[:, 0], r"must return \(1, K\) scores"),
         (lambda sound: bands(sound) - bands(sound).mean(0), "change by .* with the other clips"),
+        (one_at_a_time, r"failed on an array \(2, 8000\): Got: 2 Expected: 1.* one at a time"),
     ],
 )
 def test_what_is_no_function_of_a_clip(function, words):
     with pytest.raises((ConfigError, ClassifierError), match=words):
         ax.from_callable(function, RATE, LABELS)
+
+
+def test_a_function_of_one_clip_at_a_time_is_taken_as_the_error_says():
+    whole = ax.from_callable(lambda clips: np.concatenate([one_at_a_time(clip[None]) for clip in clips]), RATE, LABELS)
+    np.testing.assert_allclose(whole(CLIPS), bands(CLIPS.numpy()))
 
 
 # Networks for images --------------------------------------------------------------------------------------------------

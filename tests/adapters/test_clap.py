@@ -285,12 +285,14 @@ def test_other_methods(micro, method):
 @pytest.mark.parametrize("seconds", [1.3, 2.0, 2.6])
 def test_ones_are_the_clip_and_zeros_are_silence(micro, space, seconds):
     x = clip(seconds)[None]
+    if space == "mel":  # through sound: float32 rounds by 0.2 dB where the silent part meets the extractor's floor
+        x += 1e-4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     explained = ax.AllOnes(micro, space=space, scale="magnitude").explain(x)
     similarity = micro(x) / micro.temperature
     own = ax.AllOnes(micro, space=space, scale="magnitude").space
     analysis = own.analyse(x)
     kept = own.predict(analysis.values, analysis) / micro.temperature
-    assert torch.allclose(kept, similarity, atol=1e-4)
+    assert torch.allclose(kept, similarity, atol=1e-5)
     removed = own.predict(0 * analysis.values, analysis)
     assert torch.allclose(removed, micro(torch.zeros_like(x)), atol=1e-4)
     inside = slice(1024, -1024)

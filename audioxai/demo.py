@@ -49,6 +49,15 @@ class Mixtures:
     stems: Tensor
     classes: Tensor
 
+    def batches(self, size: int = 16) -> list[dict[str, Tensor]]:
+        """For :func:`audioxai.metrics.evaluate`: every mixture twice, with each of its sounds as stem and target."""
+        parts = [slice(start, start + size) for start in range(0, len(self.waveform), size)]
+        return [
+            {"waveform": self.waveform[part], "stem": self.stems[part, i], "target": self.classes[part, i]}
+            for i in (0, 1)
+            for part in parts
+        ]
+
 
 def mixtures(count: int, *, seed: int) -> Mixtures:
     """Held-out scenes of two events over background noise."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 _ROWS: list[tuple[str, float, str]] = []
@@ -20,6 +22,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def report() -> list[tuple[str, float, str]]:
     return _ROWS
+
+
+@pytest.fixture
+def flat(report: list[tuple[str, float, str]]) -> Callable[[str, float, float], None]:
+    """Reports the memory, in MiB, of a large task over that of a small one, which it must not exceed by a tenth."""
+
+    def check(what: str, large: float, small: float) -> None:
+        report.append((f"memory of {what} ({large:.0f} / {small:.0f} MiB)", large / small, "1 (flat)"))
+        assert large < 1.1 * small
+
+    return check
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

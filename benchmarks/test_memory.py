@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 Report = list[tuple[str, float, str]]
+Flat = Callable[[str, float, float], None]
 PEAK = """
 import resource
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -69,16 +70,11 @@ def test_integrated_gradients(benchmark: Callable[..., object], report: Report) 
     assert gibibytes < 4
 
 
-def test_many_clips(benchmark: Callable[..., object], report: Report) -> None:
+def test_many_clips(benchmark: Callable[..., object], flat: Flat) -> None:
     few = benchmark.pedantic(mebibytes, args=(MANY_CLIPS, 50), rounds=1)  # type: ignore[attr-defined]
-    flat("memory of explain and evaluate over 500 clips / over 50", mebibytes(MANY_CLIPS, 500), few, report)
+    flat("explain and evaluate over 500 clips / over 50", mebibytes(MANY_CLIPS, 500), few)
 
 
-def test_a_long_recording(benchmark: Callable[..., object], report: Report) -> None:
+def test_a_long_recording(benchmark: Callable[..., object], flat: Flat) -> None:
     short = benchmark.pedantic(mebibytes, args=(LONG_RECORDING, 1), rounds=1)  # type: ignore[attr-defined]
-    flat("memory of LMACTD.explain_long over 10 minutes / over 1", mebibytes(LONG_RECORDING, 10), short, report)
-
-
-def flat(what: str, large: float, small: float, report: Report) -> None:
-    report.append((f"{what} ({large:.0f} / {small:.0f} MiB)", large / small, "1 (flat)"))
-    assert large < 1.1 * small
+    flat("LMACTD.explain_long over 10 minutes / over 1", mebibytes(LONG_RECORDING, 10), short)

@@ -10,14 +10,11 @@ that is measured.
 from __future__ import annotations
 
 import argparse
-
-import torch
+from dataclasses import replace
 
 import audioxai as ax
-from audioxai.demo import DemoSizes, Mixtures, mixtures, scene_classifier, scene_explainer
+from audioxai.demo import DemoSizes, mixtures, scene_classifier, scene_explainer
 from audioxai.metrics import GROUND_TRUTH, METRICS, Results, evaluate
-
-BATCH = 16
 
 
 def main() -> None:
@@ -39,11 +36,14 @@ def main() -> None:
         "GradCAM": ax.GradCAM(classifier, **where),
         "L-MAC": lmac,
     }
-    given = evaluate(methods, batches(mixed), metrics=GROUND_TRUTH)
+    asked = mixed.batches()
+    given = evaluate(methods, asked, metrics=GROUND_TRUTH)
+    other = replace(mixed, classes=mixed.classes.flip(1)).batches()
+    predicted = [{**batch, "target": None} for batch in asked]
     # The published decoder follows no target: it explains the predicted class, whichever sound is measured.
     others = {
-        "L-MAC, swapped": evaluate({"": lmac}, batches(mixed, swapped=True), metrics=GROUND_TRUTH),
-        "L-MAC, latents alone": evaluate({"": plain}, batches(mixed, targets=False), metrics=GROUND_TRUTH),
+        "L-MAC, swapped": evaluate({"": lmac}, other, metrics=GROUND_TRUTH),
+        "L-MAC, latents alone": evaluate({"": plain}, predicted, metrics=GROUND_TRUTH),
     }
     results = Results(given.scores | {name: one.scores[""] for name, one in others.items()})
     print(results.to_markdown())
@@ -55,19 +55,6 @@ def main() -> None:
     print("| | " + " | ".join(GROUND_TRUTH) + " |\n|---|" + "---:|" * len(GROUND_TRUTH))
     for name in ("loudest 16 %", "Integrated gradients", "GradCAM"):
         print(f"| {name} | " + " | ".join(difference(results, name, metric) for metric in GROUND_TRUTH) + " |")
-
-
-def batches(mixed: Mixtures, *, targets: bool = True, swapped: bool = False) -> list[dict[str, torch.Tensor]]:
-    """Every scene twice, once for each of its sounds; ``swapped`` explains the one that is not measured."""
-    made = []
-    for start in range(0, len(mixed.waveform), BATCH):
-        part = slice(start, start + BATCH)
-        for i in (0, 1):
-            batch = {"waveform": mixed.waveform[part], "stem": mixed.stems[part, i]}
-            if targets:
-                batch["target"] = mixed.classes[part, 1 - i if swapped else i]
-            made.append(batch)
-    return made
 
 
 def difference(results: Results, name: str, metric: str) -> str:

@@ -24,8 +24,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import audioxai as ax
-from audioxai.data import ESC50
-from audioxai.demo import DemoSizes, scene_classifier, scene_explainer, scene_loader
+from audioxai.data import ESC50, SceneDataset
+from audioxai.demo import RATE, SECONDS, DemoSizes, scene_classifier, scene_explainer, scene_loader
 from audioxai.demo import mixtures as scene_mixtures
 from audioxai.metrics import SOUND, Results, evaluate
 from audioxai.store import load_classifier, save_classifier
@@ -106,16 +106,9 @@ def scenes(args: argparse.Namespace) -> Material:
         save_classifier(lmac.classifier, place)
         lmac.save_pretrained(place)
     lmac = lmac.to(args.device)
-    clips = torch.cat([waveform for waveform, *_ in scene_loader(args.clips or 80, seed=2)])
-    scene = scene_mixtures(args.pairs, seed=3)
-    mixed = [
-        {"waveform": waveform, "stem": stem, "target": target}
-        for i in (0, 1)
-        for waveform, stem, target in zip(
-            scene.waveform.split(16), scene.stems[:, i].split(16), scene.classes[:, i].split(16), strict=True
-        )
-    ]
-    return Material("Scenes", lmac, fit, clips, mixed)
+    data = SceneDataset(args.clips or 80, seconds=SECONDS, sample_rate=RATE, seed=2)
+    clips = torch.stack([data[i][0] for i in range(len(data))])
+    return Material("Scenes", lmac, fit, clips, scene_mixtures(args.pairs, seed=3).batches())
 
 
 def explainers(args: argparse.Namespace, material: Material) -> dict[str, ax.Explainer]:

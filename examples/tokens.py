@@ -55,7 +55,7 @@ def compare(mixed: Mixtures, sizes: DemoSizes, seed: int = 0, epochs: int = 20) 
               flush=True)  # fmt: skip
         where = {"space": "stft", "scale": "magnitude"}
         methods[f"loudest 16 %{'' if name == CNN else ', AST'}"] = ax.EnergyMask(classifier, **where)
-    return evaluate(methods, batches(mixed), metrics=MEASURES)
+    return evaluate(methods, mixed.batches(), metrics=MEASURES)
 
 
 def token_classifier(sizes: DemoSizes, seed: int, epochs: int) -> ax.AudioClassifier:
@@ -73,16 +73,6 @@ def token_classifier(sizes: DemoSizes, seed: int, epochs: int) -> ax.AudioClassi
     classifier = ax.from_huggingface(ASTForAudioClassification(config).eval(), extractor)
     train_classifier(classifier, scene_loader(sizes.scenes, seed=1), epochs=epochs, lr=2e-3, seed=seed)
     return classifier
-
-
-def batches(mixed: Mixtures) -> list[dict[str, torch.Tensor]]:
-    """Every mixture twice, once for each of its sounds."""
-    parts = [slice(start, start + 16) for start in range(0, len(mixed.waveform), 16)]
-    return [
-        {"waveform": mixed.waveform[part], "stem": mixed.stems[part, i], "target": mixed.classes[part, i]}
-        for part in parts
-        for i in (0, 1)
-    ]
 
 
 def table(results: Results) -> str:

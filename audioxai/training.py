@@ -52,6 +52,7 @@ class TrainingOptions:
             ``None`` never stops early.
         seed: of everything random in the run.
         checkpoint: file to resume from if it exists, rewritten after every epoch.
+        checkpoint_seconds: least time between two checkpoints but for the last, for large models.
         progress: show a bar with the losses, on a terminal or in a notebook.
     """
 
@@ -63,6 +64,7 @@ class TrainingOptions:
     patience: int | None = None
     seed: int = 0
     checkpoint: str | os.PathLike[str] | None = None
+    checkpoint_seconds: float = 0.0
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -77,7 +79,7 @@ class TrainingOptions:
 
     def identity(self) -> dict[str, Any]:
         """The options that change the result; a checkpoint made with others is refused."""
-        return {k: v for k, v in asdict(self).items() if k not in ("checkpoint", "progress")}
+        return {k: v for k, v in asdict(self).items() if k not in ("checkpoint", "checkpoint_seconds", "progress")}
 
 
 def train(
@@ -126,7 +128,7 @@ def train(
         while state.epoch < options.epochs and not state.stopped:
             _seed_everything(options.seed * 1_000_003 + state.epoch, loader)
             start, batches = time.perf_counter(), 0
-            sums: dict[str, float] = {}
+            sums: dict[str, Tensor] = {}
             module.train()
             for batch in _progress(loader, state, options, accelerator, name):
                 _set_rate(prepared, options, state, batches)
@@ -142,14 +144,14 @@ def train(
                 accelerator.clip_grad_norm_(parameters, options.clip_norm)
                 prepared.step()
                 for key, value in losses.items():
-                    sums[key] = sums.get(key, 0.0) + float(value.detach())
+                    sums[key] = sums.get(key, 0.0) + value.detach().float()  # a GPU's, to be read at the end
                 batches += 1
                 state.show(sums, batches)
             if batches == 0:
                 again = "" if state.epoch == 0 else f" in epoch {state.epoch + 1}: it can be read only once"
                 raise InputError(f"the loader yields no batch{again}; pass a list or a DataLoader that is not empty")
             state.batches = batches
-            means = {k: v / batches for k, v in sums.items()}
+            means = {k: float(v) / batches for k, v in sums.items()}
             if val_loader is not None:
                 means["val_loss"] = _validate(module, step, val_loader, accelerator)
             record = {"epoch": float(state.epoch + 1), **_over_processes(means, accelerator)}
@@ -192,14 +194,15 @@ class _State:
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
         self.bar: Any = None
+        self.saved = time.perf_counter()
 
     @property
     def stopped(self) -> bool:
         return self.options.patience is not None and self.epoch - self.best_epoch >= self.options.patience
 
-    def show(self, sums: dict[str, float], batches: int) -> None:
-        if self.bar is not None:
-            self.bar.set_postfix({k: f"{v / batches:.3f}" for k, v in sums.items()}, refresh=False)
+    def show(self, sums: Mapping[str, Tensor], batches: int) -> None:
+        if self.bar is not None and not self.bar.disable:
+            self.bar.set_postfix({k: f"{float(v) / batches:.3f}" for k, v in sums.items()}, refresh=False)
 
     def finish_epoch(self, record: dict[str, float], *, write: bool) -> None:
         watched = "val_loss" if "val_loss" in record else "loss"
@@ -209,8 +212,10 @@ class _State:
             self.best_epoch = self.epoch + 1
         self.epoch += 1
         self.history.append(record)
-        if self.path is not None and write:
+        due = time.perf_counter() - self.saved >= self.options.checkpoint_seconds
+        if self.path is not None and write and (due or self.stopped or self.epoch == self.options.epochs):
             self.save(self.path)
+            self.saved = time.perf_counter()
 
     def restore_best(self) -> None:
         if self.best:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,28 +37,24 @@ class NetworkClock:
 @contextmanager
 def network_clock(classifier: AudioClassifier, clock: NetworkClock) -> Iterator[NetworkClock]:
     """Add the time of the network's passes to a clock while the block runs."""
-    started = [0.0]
-    device = classifier.device
-
-    def now() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
+    forward, backward = _Spans(classifier.device), _Spans(classifier.device)
+    ends: list[Callable[[], None]] = []
 
     def before(_module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        started[0] = now()
+        ends.append(forward.begin())
 
     def after(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        clock.forward += now() - started[0]
+        ends.pop()()
         logits, features = getattr(output, "logits", output), inputs[0]
         if isinstance(logits, Tensor) and logits.requires_grad and features.requires_grad:
-            began = [0.0]
+            begun: list[Callable[[], None]] = []
 
             def start(_gradient: Tensor) -> None:
-                began[0] = now()
+                begun.append(backward.begin())
 
             def stop(_gradient: Tensor) -> None:
-                clock.backward += now() - began[0] if began[0] else 0.0
+                if begun:
+                    begun.pop()()
 
             logits.register_hook(start)  # type: ignore[no-untyped-call]
             features.register_hook(stop)
@@ -72,3 +68,36 @@ def network_clock(classifier: AudioClassifier, clock: NetworkClock) -> Iterator[
     finally:
         for handle in handles:
             handle.remove()
+        clock.forward += forward.seconds()
+        clock.backward += backward.seconds()
+
+
+class _Spans:
+    """Stretches of a device's time. A GPU notes them in its own queue, so that nothing waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._noted: list[tuple[Any, Any]] = []
+
+    def begin(self) -> Callable[[], None]:
+        """Start a stretch; returns what ends it."""
+        start = self._now()
+
+        def end() -> None:
+            self._noted.append((start, self._now()))
+
+        return end
+
+    def seconds(self) -> float:
+        """The sum of all of them."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            return sum(float(start.elapsed_time(end)) for start, end in self._noted) / 1000
+        return float(sum(end - start for start, end in self._noted))
+
+    def _now(self) -> Any:
+        if self._device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record(torch.cuda.current_stream(self._device))
+            return event
+        return time.perf_counter()

@@ -27,8 +27,12 @@ from audioxai.zero_shot import ZeroShotClassifier
 
 T = TypeVar("T")
 
+#: Seconds of training or fitting that a killed run may lose.
+SAVE_EVERY = 20.0
+
 __all__ = [
     "NETWORKS",
+    "SAVE_EVERY",
     "check_labels",
     "halving",
     "identity_of",
@@ -99,7 +103,7 @@ def trained_network(
             checkpoint = place.with_suffix(f".checkpoint-{batch}.safetensors")
             model = make(
                 data, device, batch, seed, epochs=epochs, lr=lr, precision=precision, checkpoint=checkpoint,
-                progress=False,
+                checkpoint_seconds=SAVE_EVERY, progress=False,
             )  # fmt: skip
             save_classifier(model, place)
             checkpoint.unlink(missing_ok=True)

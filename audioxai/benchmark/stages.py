@@ -13,6 +13,7 @@ from audioxai.benchmark.budget import within_budget
 from audioxai.benchmark.clock import NetworkClock, network_clock
 from audioxai.benchmark.methods import METHODS, Method
 from audioxai.benchmark.networks import (
+    SAVE_EVERY,
     check_labels,
     halving,
     identity_of,
@@ -36,6 +37,7 @@ __all__ = ["Stages"]
 
 _METRICS = (*STANDARD, *SOUND, "AD published", "SPS published")
 _BATCH = 16
+_ROWS = {"cuda": 128}  # in a forward pass of an evaluation, in place of _BATCH: a GPU wants long ones
 _CANNOT = (ClassifierError, ConfigError, InputError)  # a method that does not suit the network or the space
 
 
@@ -118,7 +120,7 @@ class Stages:
                 assert isinstance(fresh, LearnedExplainer)
                 method.learn(
                     fresh, training_loader(self.data, self.device, batch), epochs=s.epochs, checkpoint=checkpoint,
-                    precision=s.precision, progress=False,
+                    checkpoint_seconds=SAVE_EVERY, precision=s.precision, progress=False,
                 )  # fmt: skip
                 fresh.save_pretrained(place)
                 checkpoint.unlink(missing_ok=True)
@@ -192,10 +194,11 @@ class Stages:
 
                 def attempt(batch: int) -> Results:
                     explainer.max_batch = batch
-                    return evaluate({method.name: explainer}, one.batches(_BATCH), metrics=metrics, judges=self.judges)
+                    return evaluate({method.name: explainer}, one.batches(batch), metrics=metrics, judges=self.judges)
 
                 with network_clock(self.classifier, clock):
-                    return halving(attempt, explainer.max_batch, self.say), {"inside": clock.seconds}
+                    found = halving(attempt, _ROWS.get(self.device.type, _BATCH), self.say)
+                return found, {"inside": clock.seconds}
             except _CANNOT as error:
                 return f"{type(error).__name__}: {error}"
 

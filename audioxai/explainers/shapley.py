@@ -1,4 +1,4 @@
-"""Shapley values over the shap package: by gradients, and by coalitions of tiles."""
+"""Shapley values: by gradients as shap takes them, and by shap itself on coalitions of tiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audioxai.classifier import AudioClassifier
 from audioxai.explainers.base import Score, at_least_one
@@ -29,7 +29,8 @@ def _folded_noise(values: Tensor, generators: Sequence[torch.Generator]) -> Tens
 class GradientSHAP(WithBaseline):
     """Expected gradients: (x - x0) times the gradient at random points between. Source: Erion et al. 2021, eq. 3.
 
-    By shap's ``GradientExplainer``, clip by clip, since each clip has a phase of its own.
+    Equal to shap's ``GradientExplainer``, whose draws these are. That one could take a single clip only, since each has
+    a phase of its own, and moves every gradient to the CPU; here the points of all clips share the passes.
 
     Args:
         classifier: the wrapped network.
@@ -46,16 +47,25 @@ class GradientSHAP(WithBaseline):
         self.n_samples = at_least_one("n_samples", n_samples)
 
     def _attribute(self, values: Tensor, score: Score) -> Tensor:
-        starts = self._baselines(values, score)
-        maps = []
-        for clip, generator in enumerate(score.generators):
-            seed = int(torch.randint(2**31, (), generator=generator))
-            with differentiable(self.name), _seeded(seed):
-                background = starts[:, clip].contiguous()
-                method = _shap().GradientExplainer(_OneClip(score, clip), background, batch_size=self.max_batch)
-                found = method.shap_values(values[clip : clip + 1], nsamples=self.n_samples, rseed=seed)
-            maps.append(torch.as_tensor(np.asarray(found), dtype=values.dtype).reshape(values.shape[1:]))
-        return torch.stack(maps).to(values.device)
+        starts, values = self._baselines(values, score), values.detach()
+        drawn = torch.cat([self._draw(len(starts), generator) for generator in score.generators]).to(values.device)
+        total = torch.zeros_like(values)
+        for part in torch.split(torch.arange(len(drawn), device=values.device), self.max_batch):
+            clip, start = part // self.n_samples, drawn[part, 0].long()
+            end, begin = values[clip], starts[start, clip]
+            share = drawn[part, 1].to(values).reshape(-1, *[1] * (values.ndim - 1))
+            point = (share * end + (1 - share) * begin).requires_grad_()
+            with differentiable(self.name):
+                (gradient,) = torch.autograd.grad(score(point, clip).sum(), point)
+            total.index_add_(0, clip, gradient * (end - begin))
+        return total / self.n_samples
+
+    def _draw(self, starts: int, generator: torch.Generator) -> Tensor:
+        """Of each point of a clip its baseline's number and its place on the way from there, (n_samples, 2)."""
+        draws = np.random.RandomState(int(torch.randint(2**31, (), generator=generator)))
+        return torch.tensor(
+            [[draws.choice(starts), draws.uniform()] for _ in range(self.n_samples)], dtype=torch.float64
+        )
 
 
 class KernelSHAP(Tiled):
@@ -85,17 +95,6 @@ class KernelSHAP(Tiled):
             method = _shap().KernelExplainer(scores, np.zeros((1, count)))
             found = method.shap_values(np.ones((1, count)), nsamples=self.n_samples, l1_reg=0, silent=True)
         return torch.as_tensor(np.asarray(found)).reshape(count)
-
-
-class _OneClip(nn.Module):
-    """The score of one clip's values, (R, ...) to (R, 1), as shap wants it."""
-
-    def __init__(self, score: Score, clip: int) -> None:
-        super().__init__()
-        self.score, self.clip = score, clip
-
-    def forward(self, values: Tensor) -> Tensor:
-        return self.score(values, torch.full((len(values),), self.clip, device=values.device))[:, None]
 
 
 def _shap() -> Any:

@@ -144,6 +144,7 @@ METHODS = {
             published=True,
             options={"width": 32},
             fitting={"lr": 1e-3},
+            heavy=True,
         ),
         Method("lmac/published", "L-MAC (published)", ax.LMAC, published=True, heavy=True),
     )

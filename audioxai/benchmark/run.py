@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -51,7 +52,7 @@ def run(settings: Settings, say: Callable[[str], None] = print, *, command: str 
     if number > 0:
         _help(settings, number)
         return None
-    with store.locked():
+    with store.locked(), _threads_shared(settings.workers):
         return _Run(settings, store, 0, say).report(command, max(count, settings.workers))
 
 
@@ -59,10 +60,21 @@ def _help(settings: Settings, number: int) -> None:
     """Work at a run that another process leads."""
     from audioxai.jobs import tell
 
-    if settings.workers > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.workers))
     one = _Run(settings, Store(settings.out), number, tell, leader=os.getppid() if settings.workers > 1 else None)
-    one.make(*one.prepare(one.data()))
+    with _threads_shared(settings.workers):
+        one.make(*one.prepare(one.data()))
+
+
+@contextmanager
+def _threads_shared(workers: int) -> Iterator[None]:
+    """Each of several workers takes its part of the cores, lest they hold each other up."""
+    before = torch.get_num_threads()
+    if workers > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Run:

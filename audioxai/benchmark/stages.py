@@ -251,7 +251,7 @@ class Stages:
         def decide(_place: Path) -> dict[str, Any]:
             spent = sum(float(facts["seconds"]) for _, _, facts, _ in self.store.log.values())
             costs = {m.key: self._seconds_per_clip(m, sets[0]) for m in methods}
-            return within_budget(60 * minutes - spent, costs, len(sets))
+            return within_budget(60 * minutes * s.workers - spent, costs, len(sets))
 
         return self.store.make("plans", "plan for the budget", inputs, decide)[1]
 

@@ -38,6 +38,7 @@ __all__ = ["Stages"]
 _METRICS = (*STANDARD, *SOUND, "AD published", "SPS published")
 _BATCH = 16
 _ROWS = {"cuda": 128}  # in a forward pass of an evaluation, in place of _BATCH: a GPU wants long ones
+_OF_BUDGET = 0.9  # the rest goes into starting, this timing, and pages
 _CANNOT = (ClassifierError, ConfigError, InputError)  # a method that does not suit the network or the space
 
 
@@ -251,7 +252,7 @@ class Stages:
         def decide(_place: Path) -> dict[str, Any]:
             spent = sum(float(facts["seconds"]) for _, _, facts, _ in self.store.log.values())
             costs = {m.key: self._seconds_per_clip(m, sets[0]) for m in methods}
-            return within_budget(60 * minutes * s.workers - spent, costs, len(sets))
+            return within_budget(_OF_BUDGET * 60 * minutes * s.workers - spent, costs, len(sets))
 
         return self.store.make("plans", "plan for the budget", inputs, decide)[1]
 

@@ -51,8 +51,8 @@ class TrainingOptions:
         patience: stop after so many epochs without a better loss (on ``val_loader`` if given), keep the best weights;
             ``None`` never stops early.
         seed: of everything random in the run.
-        checkpoint: file to resume from if it exists, rewritten after every epoch.
-        checkpoint_seconds: least time between two checkpoints but for the last, for large models.
+        checkpoint: file to resume from if it exists, rewritten after epochs.
+        checkpoint_seconds: least time between two such; 0 writes after every epoch. The last epoch always writes.
         progress: show a bar with the losses, on a terminal or in a notebook.
     """
 
@@ -74,6 +74,8 @@ class TrainingOptions:
             raise ConfigError(f"precision={self.precision!r} is not known; choose 'no', 'bf16' or 'fp16'")
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"patience={self.patience} must be at least 1, or None")
+        if not self.checkpoint_seconds >= 0:
+            raise ConfigError(f"checkpoint_seconds={self.checkpoint_seconds} must not be negative")
         if not self.lr > 0 or not self.clip_norm > 0:
             raise ConfigError(f"lr={self.lr} and clip_norm={self.clip_norm} must be positive")
 

@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader, TensorDataset
 
+from audioxai import training
 from audioxai.errors import ConfigError, InputError, OutputError
 from audioxai.training import TrainingOptions, train
 
@@ -415,6 +416,22 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     again, same = fit("no loader is read", module=Toy(5), step=None, checkpoint=tmp_path / "run")
     assert equal(weights(first), weights(again))
     assert same == history
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(0.0, [1, 2, 3, 4]), (1e9, [4])])
+def test_checkpoints_may_be_rare_but_for_the_last(tmp_path, monkeypatch, seconds, saved):
+    save, epochs = training._State.save, []
+    monkeypatch.setattr(training._State, "save", lambda state, path: (epochs.append(state.epoch), save(state, path)))
+    first, _ = fit(checkpoint=tmp_path / "run", checkpoint_seconds=seconds)
+    assert epochs == saved
+    again, _ = fit("no loader is read", module=Toy(5), step=None, checkpoint=tmp_path / "run")  # other seconds
+    assert equal(weights(first), weights(again))
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+def test_bad_seconds_between_checkpoints(seconds):
+    with pytest.raises(ConfigError, match=f"checkpoint_seconds={seconds}"):
+        TrainingOptions(checkpoint_seconds=seconds)
 
 
 def test_tied_weights_are_saved(tmp_path):

@@ -29,8 +29,8 @@ def _folded_noise(values: Tensor, generators: Sequence[torch.Generator]) -> Tens
 class GradientSHAP(WithBaseline):
     """Expected gradients: (x - x0) times the gradient at random points between. Source: Erion et al. 2021, eq. 3.
 
-    Equal to shap's ``GradientExplainer``, whose draws these are. That one could take a single clip only, since each has
-    a phase of its own, and moves every gradient to the CPU; here the points of all clips share the passes.
+    Equal to shap's ``GradientExplainer``, whose draws these are. That takes one clip, since each has a phase of its own,
+    and moves every gradient to the CPU; here the points of all clips share the passes.
 
     Args:
         classifier: the wrapped network.
@@ -48,12 +48,12 @@ class GradientSHAP(WithBaseline):
 
     def _attribute(self, values: Tensor, score: Score) -> Tensor:
         starts, values = self._baselines(values, score), values.detach()
-        drawn = torch.cat([self._draw(len(starts), generator) for generator in score.generators]).to(values.device)
+        drawn = torch.cat([self._draw(len(starts), generator) for generator in score.generators]).to(values)
         total = torch.zeros_like(values)
         for part in torch.split(torch.arange(len(drawn), device=values.device), self.max_batch):
             clip, start = part // self.n_samples, drawn[part, 0].long()
             end, begin = values[clip], starts[start, clip]
-            share = drawn[part, 1].to(values).reshape(-1, *[1] * (values.ndim - 1))
+            share = drawn[part, 1].reshape(-1, *[1] * (values.ndim - 1))
             point = (share * end + (1 - share) * begin).requires_grad_()
             with differentiable(self.name):
                 (gradient,) = torch.autograd.grad(score(point, clip).sum(), point)

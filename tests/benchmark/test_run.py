@@ -14,6 +14,8 @@ import torch
 from benchmark import trees
 
 import audioxai as ax
+from audioxai import training
+from audioxai.benchmark import networks
 from audioxai.benchmark.networks import halving
 from audioxai.benchmark.protocol import load_data
 from audioxai.benchmark.report import write_report
@@ -411,6 +413,23 @@ def killed_and_resumed(esc, tmp_path, moments):
 def test_killed_and_resumed_gives_the_same_tables(esc, tmp_path):
     whole, killed = killed_and_resumed(esc, tmp_path, (0.55,))
     assert whole == killed
+
+
+def test_a_network_goes_on_from_its_checkpoint(esc, tmp_path, monkeypatch):
+    settings = Settings("esc50", esc, tmp_path, conditions=("id",), **SMALL | {"methods": ("gradcam",)})
+    monkeypatch.setattr(networks, "SAVE_EVERY", 0.0)
+    save, epochs = training._State.save, []
+
+    def interrupted(state, path):
+        save(state, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(training._State, "save", interrupted)
+        run(settings, quiet)
+    monkeypatch.setattr(training._State, "save", lambda state, path: (epochs.append(state.epoch), save(state, path)))
+    run(settings, quiet)
+    assert epochs == [2, 1, 2]  # of the first network only what was left
 
 
 @pytest.mark.slow

@@ -29,8 +29,8 @@ def _folded_noise(values: Tensor, generators: Sequence[torch.Generator]) -> Tens
 class GradientSHAP(WithBaseline):
     """Expected gradients: (x - x0) times the gradient at random points between. Source: Erion et al. 2021, eq. 3.
 
-    Equal to shap's ``GradientExplainer``, whose draws these are. That takes one clip, since each has a phase of its own,
-    and moves every gradient to the CPU; here the points of all clips share the passes.
+    Equal to shap's ``GradientExplainer``, whose draws these are. That takes one clip, since each has its own phase, and
+    moves every gradient to the CPU; here the points of all clips share the passes.
 
     Args:
         classifier: the wrapped network.

@@ -15,7 +15,7 @@ from benchmark import trees
 
 import audioxai as ax
 from audioxai import training
-from audioxai.benchmark import networks
+from audioxai.benchmark import networks, stages
 from audioxai.benchmark.networks import halving
 from audioxai.benchmark.protocol import load_data
 from audioxai.benchmark.report import write_report
@@ -296,6 +296,21 @@ def test_a_budget_is_kept_by_fewer_clips_and_said(esc, tmp_path):
     roomy = run(Settings("esc50", esc, tmp_path, conditions=("id",), budget=100, **SMALL), quiet)
     assert roomy.tables[0].clips == 6
     assert roomy.tables[0].notes == []
+
+
+def test_a_budget_counts_every_worker_and_what_is_spent(esc, tmp_path, monkeypatch):
+    data = load_data("esc50", esc, conditions=("id",), seconds=1.0, cache=tmp_path / "clips")
+    given = []
+    monkeypatch.setattr(stages, "within_budget", lambda seconds, *_rest: given.append(seconds) or {})
+    for workers in (1, 2):
+        store = Store(tmp_path / str(workers))
+        store.make("fits", "a long fit", {}, lambda _place: time.sleep(0.2))
+        settings = Settings("esc50", esc, store.folder, workers=workers)
+        made = stages.Stages(settings, store, data, torch.device("cpu"), quiet)
+        made.networks = []
+        made.plan(10.0, [], [])
+    left = [600 * workers * 0.9 - seconds for workers, seconds in enumerate(given, 1)]
+    assert left == pytest.approx(2 * [0.2], abs=0.15)
 
 
 def test_fewer_clips_are_spread_over_the_classes(esc, tmp_path):

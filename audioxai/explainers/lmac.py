@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,13 @@ from audioxai.explainers.learned import LearnedExplainer
 from audioxai.losses import mask_in, mask_out, similarity, sparsity, stem_guidance, target_log_probabilities
 from audioxai.nn.decoder import EvidenceDecoder
 from audioxai.nn.published import PublishedDecoder
+from audioxai.nn.sound_decoder import SoundDecoder
 from audioxai.spaces import Analysis
 from audioxai.targets import Target
 
 __all__ = ["LMAC"]
+
+DecoderName = Literal["evidence", "sound", "published"]
 
 
 class LMAC(LearnedExplainer):
@@ -47,8 +50,9 @@ class LMAC(LearnedExplainer):
         lambda_g: weight of the guidance by the stems of self-made mixtures.
         bounded: mask-out loss -log(1 - p) instead of the published log p.
         mixing: share of each batch that becomes mixtures of two clips predicted differently, one of them the target.
-        decoder_name: ``"evidence"``: ours, top-down, under 0.1 M parameters; ``"published"``: the transposed
-            convolutions of the publication, which read four maps and no evidence.
+        decoder_name: ``"evidence"``: ours, top-down, under 0.1 M parameters; ``"sound"``: for networks whose maps are
+            all coarse, such as a transformer's tokens, see :class:`audioxai.nn.SoundDecoder`; ``"published"``: the
+            transposed convolutions of the publication, which read four maps and no evidence.
         width: channels of the decoder; the published one has 2048.
         **base: see :class:`audioxai.explainers.base.Explainer`.
 
@@ -80,17 +84,19 @@ class LMAC(LearnedExplainer):
         lambda_g: float = 4.0,
         bounded: bool = True,
         mixing: float = 0.5,
-        decoder_name: Literal["evidence", "published"] = "evidence",
+        decoder_name: DecoderName = "evidence",
         width: int = 32,
         **base: Any,
     ) -> None:
         super().__init__(classifier, **base)
         if not 0 <= mixing <= 1:
             raise ConfigError(f"mixing={mixing} must lie in [0, 1]")
-        if decoder_name not in ("evidence", "published"):
-            raise ConfigError(f"decoder_name={decoder_name!r} is not known; choose 'evidence' or 'published'")
+        if decoder_name not in (names := get_args(DecoderName)):
+            raise ConfigError(f"decoder_name={decoder_name!r} is not known; choose one of {', '.join(names)}")
         if decoder_name == "published" and evidence:
             raise ConfigError("the published decoder reads no evidence; pass evidence=False, or use LMAC.reference()")
+        if decoder_name == "sound" and not evidence:
+            raise ConfigError("the sound decoder is steered by the evidence; pass evidence=True, or another decoder")
         self.evidence = evidence
         self.lambda_in = lambda_in
         self.lambda_out = lambda_out
@@ -98,7 +104,7 @@ class LMAC(LearnedExplainer):
         self.lambda_g = lambda_g
         self.bounded = bounded
         self.mixing = mixing
-        self.decoder_name: Literal["evidence", "published"] = decoder_name
+        self.decoder_name: DecoderName = decoder_name
         self.width = at_least_one("width", width)
         self.finetuned_: dict[str, Any] | None = None
 
@@ -117,6 +123,8 @@ class LMAC(LearnedExplainer):
         shapes = self._map_shapes()
         if self.decoder_name == "published":
             return PublishedDecoder([channels for channels, _ in shapes], self.space.name, width=self.width)
+        if self.decoder_name == "sound":
+            return SoundDecoder(shapes, self.space.rows, grid=self.space.grid, width=self.width)
         return EvidenceDecoder(shapes, self.space.rows, grid=self.space.grid, width=self.width, evidence=self.evidence)
 
     def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:

@@ -6,6 +6,7 @@ from audioxai.nn.decoder import EvidenceDecoder
 from audioxai.nn.filterbank import Filterbank, FourierFilterbank, LearnedFilterbank, fit_filterbank
 from audioxai.nn.separator import Separator
 from audioxai.nn.sepformer import DualPath
+from audioxai.nn.sound_decoder import SoundDecoder
 from audioxai.nn.tcn import TCN
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LearnedFilterbank",
     "NgramEncoder",
     "Separator",
+    "SoundDecoder",
     "WaveformCNN",
     "fit_filterbank",
 ]

@@ -107,13 +107,21 @@ class EvidenceDecoder(nn.Module):
 
 def _gate(planes: Tensor, values: Tensor) -> Tensor:
     """a + b v + c u, see :class:`EvidenceDecoder`. (B, 3, F, N) and (B, F, N) or (B, T) to the shape of the values."""
-    sound = values.detach().abs().reshape(len(values), -1, values.shape[-1])
-    level = torch.log(sound + 1e-4)
-    level = level - level.mean((1, 2), keepdim=True)
-    level = level / (level.square().mean((1, 2), keepdim=True).sqrt() + 1e-3)
-    within = level - level.mean(2, keepdim=True)
+    level, within = _standardise(_log_level(values))
     logits = planes[:, 0] + planes[:, 1] * level + planes[:, 2] * within
     return logits.reshape(values.shape)
+
+
+def _log_level(values: Tensor) -> Tensor:
+    """Log magnitudes (B, F, N) of values (B, F, N) or (B, T)."""
+    return torch.log(values.detach().abs().reshape(len(values), -1, values.shape[-1]) + 1e-4)
+
+
+def _standardise(level: Tensor) -> tuple[Tensor, Tensor]:
+    """Each clip's level in deviations from its mean, and that less the mean of its row, both (B, F, N)."""
+    level = level - level.mean((1, 2), keepdim=True)
+    level = level / (level.square().mean((1, 2), keepdim=True).sqrt() + 1e-3)
+    return level, level - level.mean(2, keepdim=True)
 
 
 def _level(h: Tensor) -> Tensor:

@@ -40,6 +40,11 @@ def test_contract(method, network, space):
     check_explainer(explainer(method, network, space), CLIPS)
 
 
+@pytest.mark.parametrize(("network", "space"), [("tokens", "stft"), ("log-mel CNN", "mel"), ("tokens", "waveform")])
+def test_contract_of_the_decoder_for_coarse_maps(network, space):
+    check_explainer(explainer("L-MAC", network, space, decoder_name="sound"), CLIPS)
+
+
 @pytest.mark.parametrize("method", EXPLAINERS)
 def test_the_seed_decides_where_something_is_drawn(method):
     masks = [explainer(method, seed=seed).explain(CLIPS).mask for seed in (0, 0, 5)]

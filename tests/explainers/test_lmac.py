@@ -183,15 +183,15 @@ def band_clips(classes, seed=0, samples=2048):
     return 0.3 * torch.nn.functional.normalize(torch.fft.irfft(spectrum * keep, n=samples)) * samples**0.5
 
 
-@pytest.fixture(scope="module")
-def band_explainer():
+@pytest.fixture(scope="module", params=["evidence", "sound"])
+def band_explainer(request):
     classifier = band_classifier()
     clips = band_clips([0, 1, 2, 3] * 16)
     assert classifier(clips).argmax(1).tolist() == [0, 1, 2, 3] * 16
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    explainer = ax.LMAC(classifier, scale="magnitude", width=16).fit(
+    explainer = ax.LMAC(classifier, scale="magnitude", width=16, decoder_name=request.param).fit(
         list(clips[order].split(8)), epochs=20, lr=5e-3, progress=False
     )
     torch.set_num_threads(threads)

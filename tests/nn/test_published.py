@@ -68,3 +68,5 @@ def test_what_it_cannot_read():
         ax.LMAC(networks.log_mel_cnn(), decoder_name="published")
     with pytest.raises(ConfigError, match="decoder_name='big'"):
         ax.LMAC(networks.log_mel_cnn(), decoder_name="big")
+    with pytest.raises(ConfigError, match="steered by the evidence; pass evidence=True"):
+        ax.LMAC(networks.log_mel_cnn(), decoder_name="sound", evidence=False)

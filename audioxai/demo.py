@@ -84,12 +84,13 @@ def scene_explainer(classifier: AudioClassifier, sizes: DemoSizes, seed: int = 0
     return explainer.fit(scene_loader(sizes.scenes, seed=1), epochs=sizes.lmac_epochs)
 
 
-def scene_loader(scenes: int, *, seed: int) -> DataLoader[tuple[Tensor, ...]]:
-    """Batches of 16 scenes of one event with their classes, shuffled."""
+def scene_loader(scenes: int, *, seed: int, batch_size: int = 16) -> DataLoader[tuple[Tensor, ...]]:
+    """Batches of scenes of one event with their classes, shuffled."""
     data = SceneDataset(scenes, seconds=SECONDS, sample_rate=RATE, seed=seed)
     items = [data[i] for i in range(len(data))]
     waveforms, classes = torch.stack([w for w, _ in items]), torch.tensor([k for _, k in items])
-    return DataLoader(torch.utils.data.TensorDataset(waveforms, classes), batch_size=16, shuffle=True, drop_last=True)
+    kept = torch.utils.data.TensorDataset(waveforms, classes)
+    return DataLoader(kept, batch_size=batch_size, shuffle=True, drop_last=True)
 
 
 def run(out: Path, sizes: DemoSizes | None = None, say: Callable[[str], None] = print) -> Path:

@@ -12,6 +12,12 @@ from audioxai.data import make_event
 
 RATE = 16000
 CLASSES = ("siren", "hiss", "knocks")
+#: Settings of a run over them that takes seconds.
+SMALL = {"seconds": 1.0, "epochs": 1, "classifier_epochs": 2, "methods": ("gradcam", "lmac")}
+
+
+def quiet(_line: str) -> None:
+    """Says nothing."""
 
 
 def event(name: str, seed: int) -> torch.Tensor:

@@ -31,21 +31,21 @@ MEASURES = ["SIR gain", "kept"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mixtures", type=int, default=100)
-    parser.add_argument("--seeds", type=int, default=1, help="networks of each kind, each with its own fits of L-MAC")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="one network of each kind, and its fits, for each"
+    )
     parser.add_argument("--scenes", type=int, default=640, help="that networks and fits learn from")
     parser.add_argument("--epochs", type=int, default=30, help="passes in which the transformer learns")
     parser.add_argument("--passes", type=int, default=14, help="of the fit with the sound decoder")
     args = parser.parse_args()
     mixed = mixtures(args.mixtures, seed=100)
     found = []
-    for seed in range(args.seeds):
+    for seed in args.seeds:
         found.append(compare(mixed, DemoSizes(args.scenes), seed, args.epochs, args.passes))
         print(f"\nseed {seed}, {args.mixtures} mixtures, both sounds of each:\n\n{table(found[-1])}\n", flush=True)
-    if args.seeds > 1:
+    if len(found) > 1:
         gaps = torch.tensor([one.difference(AST + SOUND, CNN, "SIR gain")[0] for one in found])
-        print(
-            f"{AST + SOUND} minus {CNN}, {args.seeds} seeds: {gaps.mean():.1f} dB, {gaps.min():.1f} to {gaps.max():.1f}"
-        )
+        print(f"{AST + SOUND} minus {CNN} over seeds: {gaps.mean():.1f} dB, {gaps.min():.1f} to {gaps.max():.1f}")
 
 
 def compare(mixed: Mixtures, sizes: DemoSizes, seed: int, epochs: int, passes: int) -> Results:

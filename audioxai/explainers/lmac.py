@@ -124,7 +124,7 @@ class LMAC(LearnedExplainer):
         if self.decoder_name == "published":
             return PublishedDecoder([channels for channels, _ in shapes], self.space.name, width=self.width)
         if self.decoder_name == "sound":
-            return SoundDecoder(shapes, self.space.rows, grid=self.space.grid, width=self.width)
+            return SoundDecoder(shapes, grid=self.space.grid, width=self.width)
         return EvidenceDecoder(shapes, self.space.rows, grid=self.space.grid, width=self.width, evidence=self.evidence)
 
     def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:

@@ -26,18 +26,14 @@ class SoundDecoder(nn.Module):
 
     Args:
         shapes: (C, F') of each map, shallowest first.
-        rows: frequency rows F of the mask; 1 in waveform space.
         grid: weights (G, F) from G bands to the mask's rows; with it, the sound is seen in these bands.
         width: channels of every level but the last, which has half.
     """
 
     grid: Tensor | None
 
-    def __init__(
-        self, shapes: Sequence[tuple[int, int]], rows: int, *, grid: Tensor | None = None, width: int = 32
-    ) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, int]], *, grid: Tensor | None = None, width: int = 32) -> None:
         super().__init__()
-        self.rows = rows
         self.register_buffer("grid", None if grid is None else grid.clone(), persistent=False)
         widths = [max(4, width // 2), width] + [width] * len(shapes)
         self.finest = nn.Conv2d(2, widths[0], 3, padding=1)

@@ -13,7 +13,7 @@ COARSE = ([(6, 3), (5, 2)], (4, 3), 12, 21)
 def build(case=COARSE, width=8, **options):
     shapes, steps, rows, frames = case
     torch.manual_seed(0)
-    decoder = SoundDecoder(shapes, rows, width=width, **options)
+    decoder = SoundDecoder(shapes, width=width, **options)
     size = (2, frames) if rows == 1 else (2, rows, frames)
     return decoder, maps(shapes, steps), maps(shapes, steps, seed=1), torch.rand(size) + 0.1
 

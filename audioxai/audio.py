@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -16,7 +19,7 @@ from audioxai.dsp import resample
 from audioxai.errors import AudioFileError, ConfigError, InputError
 from audioxai.files import PathLike, write_whole
 
-__all__ = ["AUDIO_SUFFIXES", "find_audio", "load", "save", "write_whole"]
+__all__ = ["AUDIO_SUFFIXES", "count_samples", "find_audio", "load", "open_audio", "read_blocks", "save", "write_whole"]
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
 
@@ -37,16 +40,12 @@ def load(path: PathLike, sample_rate: int | None = None, *, channel: str | int =
         InputError: the file has no such channel.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AudioFileError(f"{str(path)!r} is not a file; check the path")
-    if path.stat().st_size == 0:
-        raise AudioFileError(f"{str(path)!r} is empty (0 bytes)")
-    samples, rate, announced, missing = _read(path)
-    if missing:
-        raise AudioFileError(f"{str(path)!r} is truncated: {missing}; copy or download it again")
+    with open_audio(path) as (file, announced):
+        rate = int(file.samplerate)
+        samples = np.concatenate([np.zeros((0, file.channels), np.float32), *read_blocks(file)])
     if samples.shape[0] == 0:
         raise AudioFileError(f"{str(path)!r} holds no samples")
-    if samples.shape[0] < announced:
+    if announced is not None and samples.shape[0] < announced:
         raise AudioFileError(
             f"{str(path)!r} is truncated: its header announces {announced} samples, {samples.shape[0]} could be read"
         )
@@ -68,50 +67,85 @@ def load(path: PathLike, sample_rate: int | None = None, *, channel: str | int =
     return waveform, rate
 
 
-# libsndfile gives "unknown length" as the largest frame count; such a file is simply read to its end.
+# libsndfile gives "unknown length" as the largest frame count.
 _UNKNOWN_FRAMES = 2**62
 
 
-def _read(path: Path) -> tuple[np.ndarray[Any, Any], int, int, str]:
-    """Samples (T, C), rate, announced samples (0 if unknown) and what is cut off, if anything."""
+@contextmanager
+def open_audio(path: PathLike) -> Iterator[tuple[Any, int | None]]:
+    """A ``soundfile.SoundFile``, to be read from its start on, and how many samples its header tells, if it does.
+
+    Raises:
+        AudioFileError: missing, empty, cut short or not audio, also while it is read inside.
+    """
     import soundfile
 
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # as bytes: names need not be UTF-8
-            rate = int(file.samplerate)
-            if file.format == "MP3" and (promising := _promise_length(path.read_bytes(), rate)):
-                with soundfile.SoundFile(io.BytesIO(promising)) as whole:
-                    blocks = [whole.read(_BLOCK, dtype="float32", always_2d=True)]
-                    while len(blocks[-1]) == _BLOCK:
-                        blocks.append(whole.read(_BLOCK, dtype="float32", always_2d=True))
-                    return np.concatenate(blocks), rate, 0, ""
-            announced = int(file.frames) if file.frames < _UNKNOWN_FRAMES else 0
-            samples = file.read(dtype="float32", always_2d=True)
-            return samples, rate, announced, _cut_off(path, file.format)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        formats = "WAV, FLAC, Ogg or MP3"
-        raise AudioFileError(f"{str(path)!r} cannot be read as audio ({error}); expected {formats}") from error
+    path = Path(path)
+    if not path.is_file():
+        raise AudioFileError(f"{str(path)!r} is not a file; check the path")
+    if path.stat().st_size == 0:
+        raise AudioFileError(f"{str(path)!r} is empty (0 bytes)")
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(soundfile.SoundFile(os.fsencode(path)))  # as bytes: names need not be UTF-8
+            announced = int(file.frames) if file.frames < _UNKNOWN_FRAMES else None
+            if missing := _cut_off(path, file.format):
+                raise AudioFileError(f"{str(path)!r} is truncated: {missing}; copy or download it again")
+            if file.format == "MP3" and (promise := _promise_length(path, int(file.samplerate))):
+                whole = opened.enter_context(tempfile.TemporaryFile())
+                whole.write(promise[0])
+                with path.open("rb") as raw:
+                    raw.seek(promise[1])
+                    shutil.copyfileobj(raw, whole)
+                whole.seek(0)
+                file, announced = opened.enter_context(soundfile.SoundFile(whole)), None
+            # soundfile seeks after every read where it can, and a seek in an MP3 spoils the frame that comes next.
+            file.seekable = lambda: False
+            yield file, announced
+        except soundfile.SoundFileError as error:
+            formats = "WAV, FLAC, Ogg or MP3"
+            raise AudioFileError(f"{str(path)!r} cannot be read as audio ({error}); expected {formats}") from error
 
 
-def _promise_length(data: bytes, rate: int) -> bytes:
-    """An MP3 without a length in its first frame, with a frame before it that promises too many; b"" if it has one.
+def read_blocks(file: Any) -> Iterator[np.ndarray[Any, Any]]:
+    """Samples (T, C) of an open file, in blocks to its end."""
+    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        yield block
+
+
+def count_samples(path: PathLike) -> tuple[int, int]:
+    """Samples of a file and its rate in Hz, by its header, or by reading it where that does not tell.
+
+    Raises:
+        AudioFileError: as for :func:`open_audio`.
+    """
+    with open_audio(path) as (file, announced):
+        count = sum(map(len, read_blocks(file))) if announced is None else announced
+        return count, int(file.samplerate)
+
+
+def _promise_length(path: Path, rate: int) -> tuple[bytes, int] | None:
+    """For an MP3 without a length in its first frame: a frame that promises too many, and where it goes.
 
     libsndfile guesses a missing length from the bit rate and stops there, which cuts clips of variable rate short.
     """
-    start = 0
-    if data[:3] == b"ID3":
-        start = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-    start = data.find(b"\xff", start)
-    head = bytearray(data[start : start + 4]) if start >= 0 else bytearray()
-    if len(head) < 4 or any(tag in data[start : start + 200] for tag in (b"Xing", b"Info", b"VBRI")):
-        return b""
-    mpeg1, mono = head[1] & 0x18 == 0x18, head[3] & 0xC0 == 0xC0
-    head[1] |= 1  # no checksum
-    head[2] = 0x90 | head[2] & 0x0C  # same rate; 128 or 80 kbit/s, whence the frame's length
+    with path.open("rb") as raw:
+        head, start = raw.read(10), 0
+        if head[:3] == b"ID3":
+            start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        raw.seek(start)
+        data = raw.read(_BLOCK)
+    first = data.find(b"\xff")
+    frame = bytearray(data[first : first + 4]) if first >= 0 else bytearray()
+    if len(frame) < 4 or any(tag in data[first : first + 200] for tag in (b"Xing", b"Info", b"VBRI")):
+        return None
+    mpeg1, mono = frame[1] & 0x18 == 0x18, frame[3] & 0xC0 == 0xC0
+    frame[1] |= 1  # no checksum
+    frame[2] = 0x90 | frame[2] & 0x0C  # same rate; 128 or 80 kbit/s, whence the frame's length
     side = (17 if mono else 32) if mpeg1 else (9 if mono else 17)
-    frames = len(data) // 24 + 1  # no frame is shorter
-    info = bytes(head) + bytes(side) + b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
-    return info.ljust((144 * 128_000 if mpeg1 else 72 * 80_000) // rate, b"\0") + data[start:]
+    frames = path.stat().st_size // 24 + 1  # no frame is shorter
+    info = bytes(frame) + bytes(side) + b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
+    return info.ljust((144 * 128_000 if mpeg1 else 72 * 80_000) // rate, b"\0"), start + first
 
 
 def _cut_off(path: Path, kind: str) -> str:

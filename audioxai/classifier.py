@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError
 from audioxai.frontends import SpectralFrontend
+from audioxai.identity import hash_weights
 from audioxai.latents import LatentLayer, choose_layers, name_of, read_layers
 
-__all__ = ["AudioClassifier", "hash_weights"]
+__all__ = ["AudioClassifier"]
 
 
 class AudioClassifier(nn.Module):
@@ -54,7 +55,7 @@ class AudioClassifier(nn.Module):
         super().__init__()
         if not isinstance(network, nn.Module):
             raise ConfigError(f"network must be a torch.nn.Module; got {type(network).__name__}")
-        if not isinstance(sample_rate, int) or sample_rate <= 0:
+        if not isinstance(sample_rate, int) or isinstance(sample_rate, bool) or sample_rate <= 0:
             raise ConfigError(f"sample_rate={sample_rate!r} must be a positive whole number of Hz")
         rate = getattr(frontend, "sample_rate", sample_rate)
         if rate != sample_rate:
@@ -194,20 +195,19 @@ class AudioClassifier(nn.Module):
                         buffer.copy_(value)
 
     def fingerprint(self) -> str:
-        """SHA-256 over weights and front end; a saved explainer refuses another classifier by it."""
+        """SHA-256 over weights and front end; a saved explainer refuses another classifier by it.
+
+        What a network of your own holds beside its weights counts if its ``extra_repr`` tells it.
+        """
         digest = hashlib.sha256()
         config = self.frontend.config() if isinstance(self.frontend, SpectralFrontend) else repr(self.frontend)
         head: dict[str, Any] = {"frontend": config, "sample_rate": self.sample_rate, "multilabel": self.multilabel}
         digest.update(json.dumps(head, sort_keys=True).encode())
+        for name, module in self.network.named_modules():  # of other libraries, it changes with their versions
+            own = module is self.network or type(module).__module__.startswith("audioxai.")
+            if own and (told := module.extra_repr()):
+                digest.update(f"{name}: {told}".encode())
         hash_weights(digest, self.network)
         if self.frontend is not None:
             hash_weights(digest, self.frontend)
         return digest.hexdigest()
-
-
-def hash_weights(digest: hashlib._Hash, module: nn.Module) -> None:
-    """Add the names and values of a module's weights to a digest."""
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        if isinstance(value, Tensor):
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -17,9 +17,10 @@ from audioxai.dataset_shard import Shard, Work
 from audioxai.dataset_source import SourceLike, open_source
 from audioxai.errors import ConfigError, OutputError
 from audioxai.explainers.base import at_least_one
-from audioxai.explainers.fingerprint import describe, fingerprint_of
+from audioxai.explainers.fingerprint import fingerprint_of
 from audioxai.explainers.streaming import check_windows
 from audioxai.files import PathLike, write_bytes, write_whole
+from audioxai.identity import describe, digest_of
 from audioxai.targets import TargetLike, parse_target
 from audioxai.version import __version__
 
@@ -112,7 +113,7 @@ def explain_dataset(
         parse_target(target, 1, explainer.classifier.labels)
     clips = open_source(source, out)
     shards = [range(first, min(first + size, clips.size)) for first in range(0, clips.size, size)]
-    options = {"target": describe(target), "shard_size": size, "longest": longest, "window": window, "overlap": overlap}
+    options = {"target": _told(target), "shard_size": size, "longest": longest, "window": window, "overlap": overlap}
     _begin(
         out,
         {
@@ -128,6 +129,14 @@ def explain_dataset(
     write_index(out, records)
     failed = [(row["name"], row["error"]) for _, record in records for row in record["clips"] if "error" in row]
     return DatasetReport(out, clips.size, tuple(failed), made)
+
+
+def _told(target: TargetLike) -> Any:
+    """A target in a word: as it is, or its name and what tells it from others of that name."""
+    plain = describe(target)
+    if not isinstance(plain, list):
+        return plain
+    return f"{getattr(target, '__name__', type(target).__name__)} {digest_of(target)[:16]}"
 
 
 def _begin(out: Path, run: dict[str, Any]) -> None:

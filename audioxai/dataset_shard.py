@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audioxai.audio import count_samples
 from audioxai.dataset_files import ShardWriter, key_of, write_flac
 from audioxai.dataset_source import Sound, Source
 from audioxai.errors import (
@@ -42,7 +42,6 @@ _NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
 # While a clip is read, before any network: what is not the clip's own fault.
 _NOT_READING = (*_NO_MEMORY, OutputError, ConfigError, MissingDependencyError)
 _DIGITS = 6  # of probabilities
-_UNKNOWN_FRAMES = 2**62  # what libsndfile gives for a stream of unknown length
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ class Shard:
             if len(targets) == 1 and each:
                 scores = tuple(np.mean(each, 0).tolist())
             target = targets.pop() if len(targets) == 1 else ""
-            samples = _frames(found.waveform)
+            samples = count_samples(found.waveform)[0]
             self._add(index, self._meta(name, target, scores, samples, levels, found.windows), files)
 
     def _meta(
@@ -275,23 +274,14 @@ def _stopped(name: str) -> str:
 
 
 def _seconds(held: Path | Tensor, rate: int | None) -> float:
-    """Length of a sound; 0 for a file that does not tell it."""
+    """Length of a sound; 0 for a file that cannot be read."""
     if isinstance(held, Tensor):
         return len(held) / rate if rate else 0.0
-    import soundfile
-
     try:
-        with soundfile.SoundFile(os.fsencode(held)) as file:
-            return file.frames / file.samplerate if file.frames < _UNKNOWN_FRAMES else 0.0
-    except RuntimeError:  # what is wrong is told when it is read
+        samples, own = count_samples(held)
+    except AudioFileError:  # what is wrong is told when it is read
         return 0.0
-
-
-def _frames(path: Path) -> int:
-    import soundfile
-
-    with soundfile.SoundFile(os.fsencode(path)) as file:
-        return int(file.frames)
+    return samples / own
 
 
 def _probabilities(scores: Iterable[float] | None) -> dict[str, float] | None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from audioxai.errors import ConfigError, InputError
+from audioxai.resampling import resample
 
 __all__ = [
     "STFT",
@@ -269,72 +270,6 @@ def amplitude_to_db(
         peak = db.flatten(1).amax(1).reshape(-1, *[1] * (db.ndim - 1)) if db.ndim > 2 else db.amax()
         db = torch.maximum(db, peak - top_db)
     return db
-
-
-@functools.lru_cache(maxsize=16)
-def _sinc_kernel(orig: int, new: int, width_param: int, rolloff: float, beta: float | None) -> tuple[Tensor, int]:
-    """Polyphase windowed-sinc kernels (new, 1, 2 * width + orig) and their one-sided width."""
-    with torch.inference_mode(False), torch.no_grad():
-        base = min(orig, new) * rolloff
-        width = math.ceil(width_param * orig / base)
-        offsets = torch.arange(-width, width + orig, dtype=torch.float64) / orig
-        phases = -torch.arange(new, dtype=torch.float64) / new
-        t = ((phases[:, None] + offsets) * base).clamp(-width_param, width_param)
-        if beta is None:
-            window = torch.cos(t * math.pi / width_param / 2) ** 2
-        else:
-            inner = beta * (1 - (t / width_param) ** 2).clamp(min=0).sqrt()
-            window = torch.i0(inner) / torch.i0(torch.tensor(beta, dtype=torch.float64))
-        kernel = torch.sinc(t) * window * (base / orig)
-        return kernel[:, None].float(), width
-
-
-def resample(
-    waveform: Tensor,
-    orig_freq: int,
-    new_freq: int,
-    lowpass_filter_width: int = 6,
-    rolloff: float = 0.99,
-    resampling_method: Literal["sinc_interp_hann", "sinc_interp_kaiser"] = "sinc_interp_hann",
-    beta: float | None = None,
-) -> Tensor:
-    """Band-limited resampling by a windowed sinc, differentiable.
-
-    Args:
-        waveform: (..., T) float.
-        orig_freq: rate of the input in Hz.
-        new_freq: rate of the output in Hz.
-        lowpass_filter_width: zero crossings of the sinc on each side; more is sharper and slower.
-        rolloff: cut-off as a fraction of the lower Nyquist frequency.
-        resampling_method: window of the sinc.
-        beta: shape of the Kaiser window; default 14.769656459379492.
-
-    Returns:
-        (..., ceil(T * new_freq / orig_freq)) float.
-    """
-    if orig_freq <= 0 or new_freq <= 0 or int(orig_freq) != orig_freq or int(new_freq) != new_freq:
-        raise ConfigError(f"sample rates must be positive whole numbers of Hz; got {orig_freq} and {new_freq}")
-    if lowpass_filter_width < 1 or not 0 < rolloff <= 1:
-        raise ConfigError(
-            f"resampling needs lowpass_filter_width >= 1 and 0 < rolloff <= 1; got {lowpass_filter_width}, {rolloff}"
-        )
-    if orig_freq == new_freq:
-        return waveform
-    if resampling_method not in ("sinc_interp_hann", "sinc_interp_kaiser"):
-        raise ConfigError(f"resampling_method={resampling_method!r} is not known; choose a sinc_interp_ method")
-    if resampling_method == "sinc_interp_kaiser":
-        beta = 14.769656459379492 if beta is None else beta
-    else:
-        beta = None
-    gcd = math.gcd(int(orig_freq), int(new_freq))
-    orig, new = int(orig_freq) // gcd, int(new_freq) // gcd
-    kernel, width = _sinc_kernel(orig, new, lowpass_filter_width, rolloff, beta)
-    samples = waveform.shape[-1]
-    padded = torch.nn.functional.pad(waveform.reshape(-1, 1, samples), (width, width + orig))
-    with torch.autocast(waveform.device.type, enabled=False):
-        phases = torch.nn.functional.conv1d(padded, kernel.to(waveform), stride=orig)
-    length = -(-new * samples // orig)
-    return phases.transpose(1, 2).reshape(*waveform.shape[:-1], -1)[..., :length]
 
 
 def mix_at_snr(signal: Tensor, noise: Tensor, snr: float | Tensor, eps: float = 1e-8) -> Tensor:

@@ -23,7 +23,7 @@ _AUDIO_KEYS = ("waveform", "audio", "input_values", "wav", "x")
 _LOUDEST = 100.0
 
 
-def as_waveform(given: WaveformLike, sample_rate: int, given_rate: int | None = None) -> Tensor:
+def as_waveform(given: WaveformLike, sample_rate: int, given_rate: int | None = None, *, finite: bool = True) -> Tensor:
     """A clip or batch in any accepted form as a float32 tensor (B, T) on its own device.
 
     Args:
@@ -31,6 +31,7 @@ def as_waveform(given: WaveformLike, sample_rate: int, given_rate: int | None = 
         sample_rate: the rate wanted, in Hz.
         given_rate: the rate of a tensor or array, if it is not ``sample_rate``; it is then resampled. A file knows its
             own.
+        finite: refuse NaN and infinite samples.
 
     Raises:
         InputError: wrong shape or type, no samples, NaN or infinite values.
@@ -58,9 +59,9 @@ def as_waveform(given: WaveformLike, sample_rate: int, given_rate: int | None = 
     if 0 in waveform.shape:
         raise InputError(f"the waveform of shape {shape} has no samples; give at least one clip of one sample")
     waveform = waveform.detach().float()
-    finite = torch.isfinite(waveform).all(1)
-    if not finite.all():
-        clip = int((~finite).nonzero()[0, 0])
+    bad = ~torch.isfinite(waveform).all(1)
+    if finite and bad.any():
+        clip = int(bad.nonzero()[0, 0])
         raise InputError(f"clip {clip} of {len(waveform)} holds NaN or infinite samples; repair or drop it")
     peak = float(waveform.abs().max())
     if peak > _LOUDEST:
@@ -87,10 +88,10 @@ def _as_tensor(given: Any) -> Tensor:
         ) from error
 
 
-def read_batch(batch: Any, sample_rate: int) -> Tensor:
+def read_batch(batch: Any, sample_rate: int, *, finite: bool = True) -> Tensor:
     """The waveforms (B, T) of one batch of a loader: a tensor, (waveform, ...) or a dict with a waveform.
 
-    Labels and other entries are ignored.
+    Labels and other entries are ignored; ``finite`` as for :func:`as_waveform`.
     """
     if isinstance(batch, Mapping):
         key = next((k for k in _AUDIO_KEYS if k in batch), None)
@@ -103,4 +104,4 @@ def read_batch(batch: Any, sample_rate: int) -> Tensor:
         raise InputError(
             f"a batch is a waveform tensor, (waveform, label) or a dict with a waveform; got {type(batch).__name__}"
         )
-    return as_waveform(batch, sample_rate)
+    return as_waveform(batch, sample_rate, finite=finite)

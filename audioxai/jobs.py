@@ -181,17 +181,19 @@ def choose(
 
 
 def read_target(given: str | None, classifier: AudioClassifier) -> str | int | None:
-    """A label, a class number or nothing; checked against the labels before any work."""
+    """A label, for zero-shot classifiers any text, a class number or nothing; checked before any work."""
     import torch
 
     from audioxai.targets import parse_target
 
-    labels = classifier.labels
-    number = given is not None and given not in (labels or ()) and given.strip().lstrip("-").isdecimal()
+    number = given is not None and given not in (classifier.labels or ()) and given.strip().lstrip("-").isdecimal()
     target = int(given) if given is not None and number else given
-    parsed = parse_target(target, 1, labels)
-    if labels:
-        parsed.resolve(torch.zeros(1, len(labels)), labels)
+    ((vocabulary, _),) = classifier.vocabularies([target])
+    with classifier.using(vocabulary):  # a prompt need not be a label
+        labels = classifier.labels
+        parsed = parse_target(target, 1, labels)
+        if labels:
+            parsed.resolve(torch.zeros(1, len(labels)), labels)
     return target
 
 

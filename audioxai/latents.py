@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["PROBE_SECONDS", "LatentLayer", "choose_layers", "module_shapes", "name_of", "read_layers"]
 
 _MOST_LAYERS = 4
-PROBE_SECONDS = (1.0, 2.0, 5.0, 10.0)
+PROBE_SECONDS = (1.0, 2.0, 5.0, 10.0, 0.5, 0.2)  # the short ones for networks that take no more
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class LatentLayer:
     reshape: Callable[[Tensor], Tensor] | None = None
 
     def as_map(self, latent: Tensor) -> Tensor:
-        """Raw output to (B, C, F, N)."""
+        """Raw output of any precision to (B, C, F, N) in float32, which all that follows is computed in."""
+        latent = latent.float()
         if self.reshape is not None:
             maps = self.reshape(latent)
             if not isinstance(maps, Tensor) or maps.ndim != 4:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.errors import ClassifierError, ConfigError, InputError, nearest
+from audioxai.identity import digest_of
 
-__all__ = ["CTC", "Pool", "Pooled", "pool_frames"]
+__all__ = ["CTC", "Pool", "Pooled", "pool_frames", "pool_repr"]
 
 #: How frames become one answer: the largest or the mean logit over time, or any function (B, N, K) -> (B, K).
 Pool: TypeAlias = Literal["max", "mean"] | Callable[[Tensor], Tensor]
@@ -39,6 +40,11 @@ def pool_frames(frames: Tensor, pool: Pool = "max") -> Tensor:
     return pooled
 
 
+def pool_repr(pool: Pool) -> str:
+    """A way of pooling in a few words that tell it apart; a function by its digest."""
+    return f"pool={digest_of(pool)[:16] if callable(pool) else pool!r}"
+
+
 class Pooled(nn.Module):
     """A network with logits per frame as one with logits per clip.
 
@@ -51,6 +57,9 @@ class Pooled(nn.Module):
         super().__init__()
         self.network = network
         self.pool = pool
+
+    def extra_repr(self) -> str:  # part of a classifier's fingerprint
+        return pool_repr(self.pool)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.from_frames(_frames(self.network(features)))

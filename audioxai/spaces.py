@@ -127,7 +127,8 @@ class Space(ABC):
         else:  # antialiased, since a shallow layer may have many more steps than the mask
             resized = F.interpolate(maps, size=size, mode="bilinear", align_corners=False, antialias=True)
         if grid is not None:
-            resized = torch.einsum("gf,bcgn->bcfn", grid, resized)
+            with torch.autocast(maps.device.type, enabled=False):
+                resized = torch.einsum("gf,bcgn->bcfn", grid, resized)
         return resized[:, :, 0] if values.ndim == 2 else resized
 
     def predict(self, values: Tensor, analysis: Analysis, rows: Tensor | None = None) -> Tensor:

@@ -28,6 +28,8 @@ from audioxai.errors import TargetError, nearest
 
 __all__ = ["Target", "TargetLike", "parse_target"]
 
+_LARGEST = 2**63 - 1  # that fits a tensor of classes
+
 ScoreFunction: TypeAlias = Callable[[Tensor], Tensor]
 TargetLike: TypeAlias = (
     "int | str | Sequence[int] | Sequence[str] | np.ndarray[Any, Any] | Tensor | ScoreFunction | None"
@@ -116,11 +118,15 @@ def parse_target(target: TargetLike, size: int, labels: Sequence[str] | None = N
         return Target(function=target)
     if isinstance(target, str):
         return Target(classes=torch.full((size,), _look_up(target, labels)))
+    if isinstance(target, np.ndarray) and target.dtype.kind in "UO":  # labels, of one width or as objects
+        return parse_target(target.tolist(), size, labels)
     if isinstance(target, (Tensor, np.ndarray, np.generic)):
-        return _from_array(torch.as_tensor(target), size)
+        return _from_array(_tensor(target), size)
     if isinstance(target, bool | float):
         raise TargetError(f"target={target!r} is a {type(target).__name__}; give a class number, a label or None")
     if isinstance(target, int):
+        if abs(target) > _LARGEST:
+            raise TargetError(f"target={target} is no class number; give 0 to K - 1 of K classes, a label or None")
         return Target(classes=torch.full((size,), target))
     if isinstance(target, Sequence):
         items = list(target)
@@ -129,14 +135,16 @@ def parse_target(target: TargetLike, size: int, labels: Sequence[str] | None = N
         _check_length(len(items), size)
         if any(isinstance(item, str) for item in items):
             return Target(classes=torch.tensor([_look_up(item, labels) for item in items]))
+        if len({isinstance(item, bool | np.bool_) for item in items}) > 1:
+            raise TargetError(f"target={items!r} mixes booleans with class numbers; give class numbers only")
         return _from_array(_tensor(items), size)
     raise TargetError(f"target of type {type(target).__name__} is not known; see audioxai.targets for the six forms")
 
 
-def _tensor(items: list[Any]) -> Tensor:
+def _tensor(items: Any) -> Tensor:
     try:
-        return torch.as_tensor(np.asarray(items))
-    except (TypeError, ValueError, RuntimeError) as error:
+        return items if isinstance(items, Tensor) else torch.as_tensor(np.asarray(items))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TargetError(f"target={items!r} is not a sequence of classes: {error}") from error
 
 

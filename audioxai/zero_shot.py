@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audioxai.classifier import AudioClassifier, hash_weights
+from audioxai.classifier import AudioClassifier
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, TargetError
+from audioxai.identity import hash_weights
 
 __all__ = ["START_TEMPERATURE", "Vocabulary", "ZeroShotClassifier"]
 
@@ -240,6 +241,9 @@ class ZeroShotClassifier(AudioClassifier):
         finally:
             self.labels, self.network.text = before
 
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature:.4g}"
+
     def fingerprint(self) -> str:
         """As of any classifier, with the text tower's weights and the temperature; prompts may change."""
         digest = hashlib.sha256(super().fingerprint().encode())
@@ -280,9 +284,6 @@ class Similarity(nn.Module):
             )
         with torch.autocast(audio.device.type, enabled=False):
             return self.temperature * audio @ self.text.T.to(audio)
-
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature:.4g}"
 
 
 def _inside(

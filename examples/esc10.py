@@ -108,7 +108,7 @@ def a_classifier(
         start = time.perf_counter()
         train_classifier(classifier, fit, epochs=args.classifier_epochs, seed=seed)
         weights.parent.mkdir(parents=True, exist_ok=True)
-        save_file(classifier.network.state_dict(), weights)
+        save_file({name: value.contiguous() for name, value in classifier.network.state_dict().items()}, weights)
         print(f"classifier {seed}: {time.perf_counter() - start:.0f} s")
     print(f"classifier {seed}: accuracy on fold {args.fold} {accuracy(classifier, test):.3f}")
     return classifier

@@ -206,6 +206,20 @@ def frame_length(head: bytes, rate: int) -> int:
     return (144 if mpeg1 else 72) * kbits[head[2] >> 4] * 1000 // rate + (head[2] >> 1 & 1)
 
 
+@pytest.mark.parametrize("block", [500, 4096, 9000])
+@pytest.mark.parametrize("kind", ["mp3", "vorbis", "flac16", "wav16"])
+def test_a_file_in_blocks_is_the_file_in_one_piece(tmp_path: Path, monkeypatch, kind: str, block: int) -> None:
+    samples = np.repeat([0.0, 0.0, 0.3], RATE) * np.random.default_rng(0).uniform(-1, 1, 3 * RATE)
+    name, options, _ = FORMATS[kind]
+    if kind == "mp3":  # frames that borrow from those before them
+        options = {**options, "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    with soundfile.SoundFile(tmp_path / name, "w", RATE, 1, **options) as file:
+        file.write(samples)
+    whole = soundfile.read(tmp_path / name, dtype="float32")[0]
+    monkeypatch.setattr(audio, "_BLOCK", block)
+    assert np.abs(load(tmp_path / name)[0].numpy() - whole).max() <= 1e-6
+
+
 @pytest.mark.parametrize("tag", [b"", b"ID3\x03\0\0\0\0\x10\0" + bytes(2048)], ids=["bare", "id3"])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])

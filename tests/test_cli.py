@@ -316,6 +316,18 @@ def test_nobody_reads_stdout(clips, model, tmp_path, stdout) -> None:
     assert (tmp_path / "explained" / "index.html").is_file()
 
 
+def test_a_target_of_a_zero_shot_classifier_is_any_text(cli, clips, tmp_path) -> None:
+    options = ["--classifier", "band_clap:band_clap", "--method", "saliency", "--target", "something low"]
+    code, _, err = cli("explain", clips / "siren" / "0.wav", *options)
+    assert code == 0, err
+    assert Explanation.load(tmp_path / "explained").target_names == ["something low"]
+    code, _, err = cli("explain-dataset", clips / "siren", "--out", tmp_path / "shards", *options)
+    assert code == 0, err
+    assert {clip.target for clip in audioxai.read_dataset(tmp_path / "shards")} == {"something low"}
+    code, _, err = cli("explain", clips / "siren" / "0.wav", "--out", "other", *options[:-1], "7")
+    assert code != 0 and "out of range" in err
+
+
 # --- usage --------------------------------------------------------------------------------------------------------
 
 

@@ -83,4 +83,6 @@ def test_a_process_that_is_killed_under_a_launcher(launcher, folder, alone, tmp_
     assert files(out) == alone
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert set(after) == {name for name in ONCE if name not in finished}
-    assert all(count == 1 for lines in (before, after) for name, count in lines.items() if name != "a window")
+    assert all(count == 1 for name, count in after.items() if name != "a window")
+    # The other process may take up the clip of the killed one before the launcher ends it.
+    assert sum(count - 1 for name, count in before.items() if name != "a window") <= 1

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audioxai import dsp
+from audioxai import dsp, resampling
 from audioxai.dsp import STFT, amplitude_to_db, istft, magnitude, melscale_fbanks, mix_at_snr, resample, stft
 from audioxai.errors import AudioXAIError, ConfigError, InputError
 
@@ -419,6 +419,33 @@ def test_cached_kernel_survives_inference_mode() -> None:
     assert waveform.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize(("orig", "new"), RATES)
+def test_rates_without_a_common_divisor_take_the_same_weights(monkeypatch, orig: int, new: int, method: str) -> None:
+    waveform = noise(2, 3001).double()
+    usual = resample(waveform, orig, new, **METHODS[method])
+    monkeypatch.setattr(resampling, "_LARGEST_KERNEL", 0)
+    monkeypatch.setattr(resampling, "_CHUNK", 700)
+    one_by_one = resample(waveform, orig, new, **METHODS[method])
+    assert one_by_one.shape == usual.shape
+    torch.testing.assert_close(one_by_one, usual, rtol=0, atol=1e-6)
+    torch.testing.assert_close(resample(waveform[0], orig, new, **METHODS[method]), usual[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("orig", "new"), [(44_099, 16_000), (16_000, 44_099), (8_001, 16_000), (192_001, 16_000)])
+def test_odd_rates_take_no_more_memory_than_the_clip(monkeypatch, orig: int, new: int) -> None:
+    largest = []
+    sinc = resampling._sinc
+    monkeypatch.setattr(
+        resampling, "_sinc", lambda distance, *rest: largest.append(distance.numel()) or sinc(distance, *rest)
+    )
+    heard = interior(resample(tone(440, orig), orig, new))
+    assert (heard - interior(tone(440, new))[: len(heard)]).abs().max() < 5e-3
+    assert max(largest) < 1 << 22
+    clip = tone(440, orig)[:50].double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: resample(x, orig, new), clip)
+
+
 def test_resample_keeps_float32_under_autocast() -> None:
     waveform = noise(400)
     with torch.autocast("cpu", torch.bfloat16):
@@ -433,6 +460,7 @@ def test_resample_keeps_float32_under_autocast() -> None:
         ((0, 16_000), {}, "0 and 16000"),
         ((16_000, -8000), {}, "16000 and -8000"),
         ((44_100.5, 16_000), {}, "44100.5 and 16000"),
+        (("16000", True), {}, "'16000' and True"),
         ((3, 2), {"resampling_method": "linear"}, "'linear'"),
         ((3, 2), {"lowpass_filter_width": 0}, "got 0, 0.99"),
         ((3, 2), {"rolloff": 0.0}, "got 6, 0.0"),

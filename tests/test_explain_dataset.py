@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from band_clap import band_clap
 from dataset_clips import ENVIRONMENT, HERE, RATE, SECONDS, Rows, files, write_clips
 from dataset_process import OPTIONS, explainer
 
@@ -285,7 +286,9 @@ def test_results_inside_the_folder_are_no_clips(folder, tmp_path):
 # What goes wrong --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change", ["weights", "method", "option", "source", "same size", "target", "version"])
+@pytest.mark.parametrize(
+    "change", ["weights", "method", "option", "source", "same size", "target", "function", "version"]
+)
 def test_the_folder_of_another_run_is_refused(folder, tmp_path, change, monkeypatch):
     root = tmp_path / "in"
     root.mkdir()
@@ -302,6 +305,8 @@ def test_the_folder_of_another_run_is_refused(folder, tmp_path, change, monkeypa
         options["shard_size"], fault = 3, "its options had shard_size=2, now 3"
     elif change == "target":
         options["target"], fault = 1, "its options had target=None, now 1"
+    elif change == "function":
+        options["target"], fault = (lambda x: x[:, 0]), "its options had target=None, now '<lambda> [0-9a-f]{16}'"
     elif change == "source":
         (root / "b.wav").write_bytes(b"")
         fault = "its source had clips=1, now 2"
@@ -411,3 +416,20 @@ def test_fingerprints_tell_explainers_apart_and_stay():
             method.explain(networks.clips(1, 3000))
         assert fingerprint_of(method) == found[-1] == fingerprint_of(make())
     assert len(set(found)) == len(found)
+
+
+def test_fingerprints_tell_prompts_apart():
+    def zero_shot(**given):
+        return fingerprint_of(ax.Saliency(band_clap(**given)))
+
+    other = {"low": "a middle hum", "middle": "middle", "high": "high"}
+    found = [zero_shot(), zero_shot(prompts=other), zero_shot(template="{} and middle")]
+    assert len(set(found)) == 3
+    assert found[0] == zero_shot()
+
+
+def test_fingerprints_tell_functions_apart():
+    def quieter(by):
+        return ax.from_callable(lambda clips: np.stack([clips.std(1), by * clips.mean(1)], 1), networks.RATE)
+
+    assert len({fingerprint_of(ax.Occlusion(quieter(by))) for by in (1.0, 2.0, 1.0)}) == 2

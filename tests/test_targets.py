@@ -35,6 +35,11 @@ def test_one_class_a_clip(each):
     assert score(each).tolist() == [0.0, 1.0, 4.0]
 
 
+@pytest.mark.parametrize("kind", [np.array, lambda labels: np.array(labels, dtype=object)], ids=["str", "object"])
+def test_arrays_of_labels(kind):
+    assert torch.equal(score(kind(list(LABELS[:3]))), score([0, 1, 2]))
+
+
 def test_a_bool_matrix_sums_logits():
     members = torch.tensor([[True, True, False, False], [False, False, True, False], [True, True, True, True]])
     expected = [(LOGITS[i] * members[i]).sum().item() for i in range(3)]
@@ -57,6 +62,11 @@ def test_a_callable_is_used_as_it_is():
         (torch.tensor([0.0, 1.0, 2.0]), "float32"),
         (np.array([0.0, 1.0, 2.0]), "float64"),
         ([0.5, 1.0, 2.0], "float"),
+        ([0, True, 2], "mixes booleans"),
+        (10**30, "no class number"),
+        ([10**30, 0, 1], "not a sequence of classes"),
+        (np.array([b"dog", b"dog", b"dog"]), "not a sequence of classes"),
+        (np.array(["dog", "rian", "dog"]), "'rain'"),
         ([0, 1], "2 entries for 3"),
         (["dog"], "1 entries for 3"),
         (torch.tensor([0, 1, 2, 3]), "4 entries for 3"),

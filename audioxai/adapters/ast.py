@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
-from audioxai.errors import InputError
+from audioxai.errors import ConfigError, InputError
 from audioxai.kaldi import KaldiFbank
 
 __all__ = ["AST", "ast"]
@@ -32,6 +32,7 @@ class AST(TokenMaps):
         self.frames = int(config.max_length)
         self.padding = padding
         self.stride = int(config.time_stride)
+        self.longest = 0.025 + (self.frames - 1) * 0.01  # clip in s, of frames of 25 ms every 10 ms
         self.rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
 
     def inputs(self, features: Tensor) -> Tensor:
@@ -53,15 +54,25 @@ class AST(TokenMaps):
         return self.run(self.inputs(features), rows=self.rows, prefix=_CLASS_TOKENS, steps=steps)
 
 
-def ast(model: nn.Module, extractor: Any, blocks: Sequence[int] | None) -> tuple[AST, KaldiFbank]:
+def ast(model: Any, extractor: Any, blocks: Sequence[int] | None) -> tuple[AST, KaldiFbank]:
     """The network and its front end, with the settings of an ``ASTFeatureExtractor``.
 
-    The last block's patches no longer reach the logits, which read the class tokens; so the one before is the deepest.
+    The last block's patches no longer reach the logits, which read the class tokens; so the one before is the deepest,
+    and before the first one the embedded patches.
+
+    Raises:
+        ConfigError: the last block was asked for.
     """
     mean, std = (float(extractor.mean), 2 * float(extractor.std)) if extractor.do_normalize else (0.0, 1.0)
     frontend = KaldiFbank(
         int(extractor.sampling_rate), int(extractor.num_mel_bins), mean=mean, std=std, window_type="hanning"
     )
     found = find_blocks(model)
-    chosen = [found[number] for number in spread(len(found), blocks, len(found) - 2)]
+    numbers, last = spread(len(found), blocks, len(found) - 2), len(found) - 1
+    if blocks is not None and last in numbers:
+        raise ConfigError(
+            f"blocks={list(blocks)!r}: the patches of the last block, {last}, do not reach the logits, which read the "
+            f"class tokens; choose among those before it, or leave it out"
+        )
+    chosen = [found[number] for number in numbers] if last else [model.base_model.embeddings]
     return AST(model, chosen, -mean / std), frontend

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from audioxai.adapters.check import check_wrapped
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError
+from audioxai.identity import digest_of
 
 __all__ = ["from_callable"]
 
@@ -22,6 +23,9 @@ class _Function(nn.Module):
         self.function = function
         self.probabilities = probabilities
         self.multilabel = multilabel
+
+    def extra_repr(self) -> str:  # part of a classifier's fingerprint
+        return f"function={digest_of(self.function)[:16]}, probabilities={self.probabilities}"
 
     def forward(self, waveform: Tensor) -> Tensor:
         given = np.ascontiguousarray(waveform.detach().cpu().numpy(), dtype=np.float32)

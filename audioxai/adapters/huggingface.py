@@ -105,7 +105,7 @@ def from_huggingface(
         logits: Tensor = source(features.to(parameter.device, parameter.dtype)).logits
         return pool_frames(logits, pool) if logits.ndim == 3 else logits
 
-    return check_wrapped(classifier, own, tolerance=tolerance)
+    return check_wrapped(classifier, own, tolerance=tolerance, seconds=min(1.0, getattr(network, "longest", 1.0)))
 
 
 def _load_model(name: str, revision: str | None) -> Any:

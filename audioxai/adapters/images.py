@@ -48,6 +48,9 @@ class AsImage(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 
+    def extra_repr(self) -> str:  # part of a classifier's fingerprint
+        return f"channels={self.channels}, size={self.size}"
+
     def forward(self, spectrogram: Tensor) -> Tensor:
         image = spectrogram if spectrogram.ndim == 4 else spectrogram[:, None]
         if image.ndim != 4 or image.shape[1] != 1:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
-from audioxai.sequences import Pool, pool_frames
+from audioxai.sequences import Pool, pool_frames, pool_repr
 
 __all__ = ["Raw", "Standardise", "raw"]
 
@@ -46,6 +46,9 @@ class Raw(TokenMaps):
     def __init__(self, model: nn.Module, blocks: Sequence[nn.Module], pool: Pool = "max") -> None:
         super().__init__(model, blocks)
         self.pool = pool
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, {pool_repr(self.pool)}"
 
     def inputs(self, features: Tensor) -> Tensor:
         """What the model eats."""

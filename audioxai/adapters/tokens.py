@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from audioxai.errors import ClassifierError, ConfigError
 
-__all__ = ["TokenMaps", "as_it_is", "find_blocks", "spread"]
+__all__ = ["TokenMaps", "as_it_is", "find_blocks", "names_of", "spread"]
 
 _MOST = 4
 
@@ -32,6 +32,9 @@ class TokenMaps(nn.Module):
         self.model = model
         self.maps = nn.ModuleList(nn.Identity() for _ in blocks)
         self._blocks = tuple(blocks)
+
+    def extra_repr(self) -> str:  # part of a classifier's fingerprint
+        return f"blocks={names_of(self._blocks, self.model)}"
 
     @property
     def layers(self) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -104,6 +107,12 @@ def find_blocks(model: nn.Module) -> list[nn.Module]:
     if not lists:
         raise ClassifierError(f"{type(model).__name__} has no list of blocks whose tokens could be read")
     return list(lists[-1])
+
+
+def names_of(blocks: Sequence[nn.Module], model: nn.Module) -> list[str]:
+    """Where blocks are in a model."""
+    names = {id(module): name for name, module in model.named_modules()}
+    return [names.get(id(block), "") for block in blocks]
 
 
 def spread(count: int, asked: Sequence[int] | None, last: int) -> list[int]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audioxai.adapters.tokens import as_it_is
+from audioxai.adapters.tokens import as_it_is, names_of
 from audioxai.dsp import STFT, amplitude_to_db, stft
 from audioxai.errors import ConfigError
 from audioxai.frontends import LogMel
@@ -159,6 +159,9 @@ class WindowedTower(nn.Module):
         self.maps = nn.ModuleList(nn.Identity() for _ in blocks)
         self.windows = windows
         self._blocks = tuple(blocks)
+
+    def extra_repr(self) -> str:  # part of a classifier's fingerprint
+        return f"blocks={names_of(self._blocks, self)}"
 
     @property
     def layers(self) -> dict[str, Callable[[Tensor], Tensor]]:

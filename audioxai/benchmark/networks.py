@@ -17,7 +17,7 @@ from audioxai.classifier import AudioClassifier
 from audioxai.contrastive import train_zero_shot
 from audioxai.data import ManifestDataset
 from audioxai.data.download import sha256_of
-from audioxai.errors import ClassifierError, ConfigError, nearest
+from audioxai.errors import ConfigError, nearest
 from audioxai.frontends import LogMel
 from audioxai.nn import CNN14, CompactCNN
 from audioxai.recipes import train_classifier
@@ -35,7 +35,6 @@ __all__ = [
     "SAVE_EVERY",
     "check_labels",
     "halving",
-    "identity_of",
     "predict",
     "trained_network",
     "training_identity",
@@ -123,20 +122,6 @@ def training_identity(data: BenchmarkData) -> str:
         [n, sha256_of(f), clips.labels[k]] for n, f, k in zip(clips.names, clips.files, clips.classes, strict=True)
     ]
     return key_of({"clips": files, "labels": clips.labels, "rate": clips.sample_rate, "samples": clips.samples})
-
-
-def identity_of(classifier: AudioClassifier) -> dict[str, Any]:
-    """What decides a network's explanations, as JSON types: weights, front end, labels, layers and prompts."""
-    try:
-        layers = list(classifier.layers)
-    except ClassifierError:  # a network without maps has no CAMs, but other explanations
-        layers = []
-    labels = list(classifier.labels or ())
-    found: dict[str, Any] = {"fingerprint": classifier.fingerprint(), "labels": labels, "layers": layers}
-    if isinstance(classifier, ZeroShotClassifier):
-        found["prompts"] = [list(several) for several in classifier.prompts.values()]
-        found["templates"] = list(classifier.templates)
-    return found
 
 
 def training_loader(data: BenchmarkData, device: torch.device, batch: int = 16) -> DataLoader[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def _folds(
 def _own_folder(
     root: Path, labels: Path | None, where: dict[str, Any]
 ) -> tuple[LabelledClips, LabelledClips, LabelledClips, str]:
-    named = sorted(named_files(root, labels))
+    named = sorted((_below(root, file), label) for file, label in named_files(root, labels))
     classes = sorted({label for _, label in named})
     if len(classes) < 2:
         raise ConfigError(f"a benchmark needs at least two classes; {str(labels or root)!r} gives {classes or 'none'}")
@@ -147,7 +148,7 @@ def _own_folder(
         files = [file for file, given in named if given == label]
         if len(files) < 2:
             raise ConfigError(f"class {label!r} has one clip; a benchmark needs one to train on and one to explain")
-        files.sort(key=lambda file: hashlib.sha256(file.relative_to(root).with_suffix("").as_posix().encode()).digest())
+        files.sort(key=lambda file: hashlib.sha256(_name(root, file).encode()).digest())
         held_out = max(1, round(len(files) / 4))
         test += [(file, classes.index(label)) for file in files[:held_out]]
         train += [(file, classes.index(label)) for file in files[held_out:]]
@@ -161,6 +162,16 @@ def _own_folder(
         sets[0],
         "about a quarter of each class, drawn by file name, is explained; the others train",
     )
+
+
+def _below(root: Path, file: Path) -> Path:
+    """A file of a table, which may be named by its whole path, as one below ``root``; others as they are."""
+    relative = Path(os.path.relpath(file, root))
+    return file if ".." in relative.parts else root / relative
+
+
+def _name(root: Path, file: Path) -> str:
+    return Path(os.path.relpath(file, root)).with_suffix("").as_posix()
 
 
 def _sounds(place: Path, where: dict[str, Any]) -> SoundFolder:

@@ -16,7 +16,6 @@ from audioxai.benchmark.networks import (
     SAVE_EVERY,
     check_labels,
     halving,
-    identity_of,
     predict,
     trained_network,
     training_identity,
@@ -29,6 +28,7 @@ from audioxai.benchmark.store import Store
 from audioxai.classifier import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers import Explainer, LearnedExplainer
+from audioxai.explainers.fingerprint import identity_of
 from audioxai.metrics import GROUND_TRUTH, PROMPT_FIGURES, SOUND, STANDARD, Results, evaluate, prompt_figures
 from audioxai.version import __version__
 from audioxai.zero_shot import ZeroShotClassifier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -67,6 +68,12 @@ class CAM(Explainer):
             raise ClassifierError(
                 f"the score does not depend on layer {self.layer!r} by any gradient; choose another layer, or ScoreCAM "
                 "if the network cannot be differentiated"
+            )
+        if not gradient.any():
+            warnings.warn(
+                f"the score's gradient to layer {self.layer!r} is 0 everywhere, so the map is empty; choose a layer "
+                "that the logits are made from",
+                stacklevel=2,
             )
         return self._latent.as_map(latent.detach()), self._latent.as_map(gradient)
 

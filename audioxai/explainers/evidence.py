@@ -52,7 +52,7 @@ def read_evidence(
             )
         gradients = torch.autograd.grad(score, latents, allow_unused=True, retain_graph=number < len(resolved))
         found = [
-            torch.zeros_like(latent) if gradient is None else latent.detach() * gradient
+            torch.zeros_like(latent) if gradient is None else latent.detach().float() * gradient.float()
             for latent, gradient in zip(latents, gradients, strict=True)
         ]
         read.append((target, classifier.as_maps(found)))

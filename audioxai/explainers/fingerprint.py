@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-
-from audioxai.classifier import hash_weights
+from audioxai.classifier import AudioClassifier
+from audioxai.errors import ClassifierError
+from audioxai.identity import digest_of
+from audioxai.zero_shot import ZeroShotClassifier
 
 if TYPE_CHECKING:
     from audioxai.explainers.base import Explainer
 
-__all__ = ["describe", "fingerprint_of"]
+__all__ = ["fingerprint_of", "identity_of"]
 
 # Notes of past calls and fits, and what results do not depend on; the classifier and the space are told apart. Another
 # max_batch moves results by rounding alone (audioxai.testing checks it): a run may go on with one that fits the memory.
@@ -23,36 +21,26 @@ _LEFT_OUT = ("classifier", "space", "max_batch", "progress", "history_", "interc
 
 def fingerprint_of(explainer: Explainer) -> str:
     """SHA-256 over the classifier, the space, the options and what was learnt."""
-    classifier, stft = explainer.classifier, getattr(explainer.space, "stft", None)
+    stft = getattr(explainer.space, "stft", None)
     facts = {
         "method": type(explainer).__qualname__,
-        "classifier": classifier.fingerprint(),
-        "labels": classifier.labels,
+        "classifier": identity_of(explainer.classifier),
         "space": repr(explainer.space),
         "stft": None if stft is None else stft.to_dict(),
-        "options": {name: describe(value) for name, value in vars(explainer).items() if name not in _LEFT_OUT},
+        "options": {name: value for name, value in vars(explainer).items() if name not in _LEFT_OUT},
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return digest_of(facts)
 
 
-def describe(value: Any) -> Any:
-    """A value as JSON types that are the same in every process."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, nn.Module):
-        digest = hashlib.sha256(repr(value).encode())
-        hash_weights(digest, value)
-        return digest.hexdigest()
-    if isinstance(value, Tensor):
-        plain = value.detach().cpu().contiguous()
-        return [str(plain.dtype), list(plain.shape), hashlib.sha256(plain.numpy().tobytes()).hexdigest()]
-    if isinstance(value, Mapping):
-        return {str(key): describe(entry) for key, entry in value.items()}
-    if isinstance(value, tuple | list):
-        return [describe(entry) for entry in value]
-    named = value if hasattr(value, "__qualname__") else type(value)  # a function by its name, an object by its type
-    facts = [f"{named.__module__}.{named.__qualname__}", describe(getattr(value, "name", None))]
-    if (code := getattr(value, "__code__", None)) is not None:  # all lambdas of a place share one name
-        constants = [item for item in code.co_consts if not hasattr(item, "co_code")]
-        facts.append([code.co_code.hex(), list(code.co_names), describe(constants)])
-    return facts
+def identity_of(classifier: AudioClassifier) -> dict[str, Any]:
+    """What decides a network's explanations, as JSON types: weights, front end, labels, layers and prompts."""
+    try:
+        layers = list(classifier.layers)
+    except ClassifierError:  # a network without maps has no CAMs, but other explanations
+        layers = []
+    labels = list(classifier.labels or ())
+    found: dict[str, Any] = {"fingerprint": classifier.fingerprint(), "labels": labels, "layers": layers}
+    if isinstance(classifier, ZeroShotClassifier):
+        found["prompts"] = [list(several) for several in classifier.prompts.values()]
+        found["templates"] = list(classifier.templates)
+    return found

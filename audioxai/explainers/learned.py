@@ -84,7 +84,7 @@ class LearnedExplainer(Explainer):
             analysis = self.space.analyse(silence)
             try:
                 logits, latents = classifier.classify_with_latents(self.space.features(analysis.values, analysis))
-            except ClassifierError as error:
+            except (ClassifierError, InputError) as error:
                 failure = error
                 continue
             return logits.shape[1], [(m.shape[1], m.shape[2]) for m in classifier.as_maps(latents)]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audioxai.audio import count_samples, open_audio
 from audioxai.dsp import resample
 from audioxai.errors import AudioFileError, ConfigError
 from audioxai.explanation import Explanation
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["LongExplanation", "Window", "check_windows", "explain_long"]
 
 _MARGIN = 0.05  # seconds that resampling a window may look beyond it
-_UNKNOWN_FRAMES = 2**62  # what libsndfile gives for a stream of unknown length
 
 
 @dataclass(frozen=True)
@@ -151,33 +151,22 @@ class _Fader:
 
 def _windows(path: Path, rate: int, seconds: float, overlap: float) -> Iterator[tuple[int, tuple[int, int], Tensor]]:
     """Start in samples, overlaps with the windows before and after, and the waveform (T,), all at ``rate``."""
-    import soundfile
-
-    if not path.is_file():
-        raise AudioFileError(f"{str(path)!r} is not a file; check the path")
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            own = int(file.samplerate)
-            if file.frames >= _UNKNOWN_FRAMES:
-                raise AudioFileError(f"{str(path)!r} does not say how long it is; convert it to WAV or FLAC first")
-            grid = math.gcd(own, rate)  # moments that are whole samples at both rates, this many a second
-            window = max(2, round(seconds * grid))
-            shared = min(round(overlap * grid), window // 2)
-            margin = 0 if own == rate else math.ceil(_MARGIN * grid)
-            source = _Source(file, own // grid, path)
-            places = _places(file.frames / (own // grid), window, shared)
-            for number, (start, end) in enumerate(places):
-                before = min(start, margin)
-                samples = source.read(start - before, None if end is None else end + margin)
-                waveform = resample(samples, own, rate)[before * (rate // grid) :]
-                if end is not None:
-                    waveform = waveform[: (end - start) * (rate // grid)]
-                first, last = (shared if there else 0 for there in (number > 0, end is not None))
-                yield start * (rate // grid), (first * (rate // grid), last * (rate // grid)), waveform
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        if isinstance(error, soundfile.LibsndfileError):
-            raise AudioFileError(f"{str(path)!r} cannot be read as audio ({error})") from error
-        raise
+    with open_audio(path) as (file, announced):
+        own, total = int(file.samplerate), count_samples(path)[0] if announced is None else announced
+        grid = math.gcd(own, rate)  # moments that are whole samples at both rates, this many a second
+        window = max(2, round(seconds * grid))
+        shared = min(round(overlap * grid), window // 2)
+        margin = 0 if own == rate else math.ceil(_MARGIN * grid)
+        source = _Source(file, total, own // grid, path)
+        places = _places(total / (own // grid), window, shared)
+        for number, (start, end) in enumerate(places):
+            before = min(start, margin)
+            samples = source.read(start - before, None if end is None else end + margin)
+            waveform = resample(samples, own, rate)[before * (rate // grid) :]
+            if end is not None:
+                waveform = waveform[: (end - start) * (rate // grid)]
+            first, last = (shared if there else 0 for there in (number > 0, end is not None))
+            yield start * (rate // grid), (first * (rate // grid), last * (rate // grid)), waveform
 
 
 def _places(total: float, window: int, shared: int) -> list[tuple[int, int | None]]:
@@ -193,26 +182,27 @@ class _Source:
 
     Args:
         file: open.
+        total: its samples.
         unit: frames of a unit of time.
         path: for messages.
     """
 
-    def __init__(self, file: Any, unit: int, path: Path) -> None:
-        self.file, self.unit, self.path = file, unit, path
+    def __init__(self, file: Any, total: int, unit: int, path: Path) -> None:
+        self.file, self.total, self.unit, self.path = file, total, unit, path
         self.start = 0  # in frames, of what is held
         self.held = np.zeros(0, dtype=np.float32)
 
     def read(self, start: int, end: int | None) -> Tensor:
         """Samples (T,), the mean over channels, from ``start`` to ``end`` in units, or to the end of the file."""
         first = start * self.unit
-        last = self.file.frames if end is None else min(end * self.unit, self.file.frames)
+        last = self.total if end is None else min(end * self.unit, self.total)
         self.held, self.start = self.held[first - self.start :], first
         missing = last - first - len(self.held)
         if missing > 0:
             block = self.file.read(missing, dtype="float32", always_2d=True)
             if len(block) < missing:
                 raise AudioFileError(
-                    f"{str(self.path)!r} is truncated: its header announces {self.file.frames} samples, "
+                    f"{str(self.path)!r} is truncated: its header announces {self.total} samples, "
                     f"{first + len(self.held) + len(block)} could be read"
                 )
             self.held = np.concatenate([self.held, block.mean(1, dtype=np.float32)])

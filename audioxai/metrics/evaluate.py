@@ -162,14 +162,14 @@ class _Clips:
 
 
 def _read(batch: Any, sample_rate: int) -> _Clips:
-    waveform = read_batch(batch, sample_rate)
+    waveform = read_batch(batch, sample_rate, finite=False)  # one bad clip must not lose the others
     target, stem = (batch.get(key) if isinstance(batch, Mapping) else None for key in ("target", "stem"))
     if target is not None and not (isinstance(target, list | tuple) and all(isinstance(t, str) for t in target)):
         target = torch.as_tensor(target)
     if target is not None and len(target) != len(waveform):
         raise InputError(f"the batch has {len(waveform)} clips, but {len(target)} targets")
     if stem is not None:
-        stem = as_waveform(stem, sample_rate)
+        stem = as_waveform(stem, sample_rate, finite=False)
         if stem.shape != waveform.shape:
             raise InputError(f"the stems {tuple(stem.shape)} and the clips {tuple(waveform.shape)} differ in shape")
     return _Clips(waveform, target, stem)
@@ -180,6 +180,8 @@ def _score(
 ) -> Iterator[tuple[int, dict[str, Tensor] | Exception]]:
     """Scores of a batch, or, when it cannot be explained as a whole, of each clip or the reason why not."""
     try:
+        if clips.stem is not None and not clips.stem.isfinite().all():
+            raise InputError("the stem holds NaN or infinite samples; repair or drop it")
         explanation = explainer.explain(clips.waveform, clips.target)
         wanted = metrics or find_metrics(STANDARD if clips.stem is None else STANDARD + GROUND_TRUTH)
         scores = clip_scores(explanation, wanted, explainer=explainer, stem=clips.stem)

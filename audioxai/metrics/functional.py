@@ -138,7 +138,7 @@ def _entropy(values: Tensor) -> Tensor:
 
 def mask_mean(mask: Tensor) -> Tensor:
     """MM, no direction: the mean of the mask. (B, ...) to (B,)."""
-    return _cells(mask).mean(1).to(mask)
+    return _cells(mask).mean(1).float()
 
 
 def _of_target(target: Tensor | None, multilabel: bool, *probs: Tensor) -> list[Tensor]:

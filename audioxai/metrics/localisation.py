@@ -30,7 +30,7 @@ def interference_gain(mask: Tensor, stem: Tensor, other: Tensor) -> tuple[Tensor
         The gain in signal-to-interference ratio over the mixture's own, in dB, and the kept share of the stem's energy,
         both (B,). NaN where a part is silent, 90 dB below the other; the gain also for an empty mask.
     """
-    _check(mask, stem, other)
+    mask, stem, other = _checked(mask, stem, other)
     kept = [(mask * part).square().flatten(1).sum(1) for part in (stem, other)]
     whole = [part.square().flatten(1).sum(1) for part in (stem, other)]
     silent = (whole[0] <= _SILENT * whole[1]) | (whole[1] <= _SILENT * whole[0])
@@ -47,7 +47,7 @@ def ratio_mask_overlap(mask: Tensor, stem: Tensor, other: Tensor) -> Tensor:
 
     Args and shapes: as for :func:`interference_gain`; to (B,) in [0, 1].
     """
-    _check(mask, stem, other)
+    mask, stem, other = _checked(mask, stem, other)
     ideal = stem.square() / (stem.square() + other.square()).clamp(min=_FLOOR)
     return (mask * ideal).flatten(1).sum(1) / mask.flatten(1).sum(1)
 
@@ -59,7 +59,7 @@ def pointing_game(mask: Tensor, stem: Tensor, other: Tensor) -> Tensor:
 
     Args and shapes: as for :func:`interference_gain`; to (B,) in [0, 1], higher is better.
     """
-    _check(mask, stem, other)
+    mask, stem, other = _checked(mask, stem, other)
     flat = mask.flatten(1)
     highest = flat == flat.amax(1, keepdim=True)
     hit = highest & (stem > other).flatten(1)
@@ -74,7 +74,7 @@ def mask_auc(mask: Tensor, stem: Tensor, other: Tensor) -> Tensor:
 
     Args and shapes: as for :func:`interference_gain`; to (B,) in [0, 1].
     """
-    _check(mask, stem, other)
+    mask, stem, other = _checked(mask, stem, other)
     power = (stem.square() + other.square()).flatten(1)
     audible = power > _AUDIBLE * power.amax(1, keepdim=True)
     dominated = (stem > other).flatten(1)
@@ -109,8 +109,10 @@ def average_ranks(values: Tensor) -> Tensor:
     return ranks
 
 
-def _check(mask: Tensor, stem: Tensor, other: Tensor) -> None:
+def _checked(mask: Tensor, stem: Tensor, other: Tensor) -> list[Tensor]:
+    """All three in float32 at least: masks may be bool, and sums over cells overflow in half precision."""
     if mask.shape != stem.shape or mask.shape != other.shape:
         raise InputError(
             f"mask {tuple(mask.shape)} and parts {tuple(stem.shape)}, {tuple(other.shape)} differ in shape"
         )
+    return [x if x.dtype == torch.float64 else x.float() for x in (mask, stem, other)]

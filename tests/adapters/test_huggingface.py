@@ -150,11 +150,57 @@ def test_blocks():
     deepest = ax.from_huggingface(ast, extractor).network._blocks[-1]
     names = {module: name for name, module in ast.named_modules()}
     assert names[deepest].endswith(".4")  # the last one's patches do not reach the logits
-    with pytest.raises(ClassifierError, match="does not depend on layer"):
-        last = ax.from_huggingface(ast, extractor, blocks=[5])
-        found = ax.GradCAM(last).attribute(CLIPS[:1])
-        if not found.any():  # a gradient of zeros
-            raise ClassifierError("the score does not depend on layer 5")
+    for wrong in ([5], [0, -1]):
+        with pytest.raises(ConfigError, match="the last block, 5, do not reach the logits"):
+            ax.from_huggingface(ast, extractor, blocks=wrong)
+    single = ax.from_huggingface(*make("AST", num_hidden_layers=1))
+    assert ax.GradCAM(single).attribute(CLIPS[:1]).any()  # the patches before the only block
+    with pytest.raises(ConfigError, match="the last block, 0"):
+        ax.from_huggingface(*make("AST", num_hidden_layers=1), blocks=[0])
+
+
+def test_a_model_that_hears_less_than_a_second():
+    model, extractor = make("AST", max_length=64)
+    extractor.max_length = 64
+    classifier = ax.from_huggingface(model, extractor)
+    clip = CLIPS[:, :3000]
+    assert ax.GradCAM(classifier).explain(clip).mask.shape[0] == 3
+    assert METHODS["L-MAC"](classifier).explain(clip).mask.shape[0] == 3
+    with pytest.raises(InputError, match="the model looks at 64 only"):
+        classifier(torch.zeros(1, RATE))
+
+
+def test_pooling_and_blocks_are_part_of_the_fingerprint():
+    model, extractor = make("Wav2Vec2", num_hidden_layers=4)
+    ways = [{}, {"pool": "mean"}, {"pool": lambda x: x[:, 0]}, {"pool": lambda x: x[:, 1]}, {"blocks": [0, 1]}]
+    ways += [{"blocks": [1, 2]}]
+    found = [ax.from_huggingface(model, extractor, **way).fingerprint() for way in ways]
+    assert len(set(found)) == len(found)
+    assert found == [ax.from_huggingface(model, extractor, **way).fingerprint() for way in ways]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("family", ["AST", "Wav2Vec2"])
+@pytest.mark.parametrize("name", ["GradCAM", "GradCAMPlusPlus", "ScoreCAM", "GScoreCAM", "GuidedGradCAM", "L-MAC"])
+def test_models_of_other_precisions(family, name, dtype):
+    model, extractor = make(family)
+    make_method = {"GuidedGradCAM": ax.GuidedGradCAM, **METHODS, **OTHERS}[name]
+    classifier = ax.from_huggingface(model, extractor)
+    if name == "GuidedGradCAM":
+        with pytest.raises(ClassifierError, match="gelu"):
+            make_method(classifier).explain(CLIPS)
+        return
+    method = make_method(classifier)
+    mask = method.explain(CLIPS, 1).mask
+    model.to(dtype)
+    again = ax.from_huggingface(model, extractor, tolerance=5e-2)
+    decoder, method = getattr(method, "decoder_", None), make_method(again)
+    if decoder is not None:
+        method.decoder_.load_state_dict(decoder.state_dict())
+    found = method.explain(CLIPS, 1).mask
+    assert found.dtype == torch.float32
+    gap = (found - mask).abs()
+    assert gap.mean() < {torch.float16: 0.02, torch.bfloat16: 0.15, torch.float64: 1e-4}[dtype]
 
 
 def test_an_explainer_is_saved_and_loaded(tmp_path):

@@ -5,11 +5,12 @@ import torch
 from benchmark import trees
 
 import audioxai as ax
-from audioxai.benchmark.networks import identity_of, trained_network, training_identity
+from audioxai.benchmark.networks import trained_network, training_identity
 from audioxai.benchmark.protocol import load_data
 from audioxai.benchmark.run import run
 from audioxai.benchmark.settings import Settings
 from audioxai.benchmark.store import Store
+from audioxai.explainers.fingerprint import identity_of
 from audioxai.nn import CompactCLAP
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -250,6 +251,21 @@ def own():
     torch.manual_seed(0)
     labels = ("extra", *trees.CLASSES)
     return ax.AudioClassifier(CompactCNN(4), sample_rate=16000, frontend=ax.LogMel(16000), labels=labels).eval()
+
+
+def test_a_table_with_whole_paths_beside_a_root_without(tmp_path, monkeypatch):
+    root, labels = trees.folder(tmp_path / "clips")
+    usual = load_data("folder", root, labels=labels, conditions=("id",), seconds=1.0)
+    rows = labels.read_text().splitlines()
+    whole = tmp_path / "whole.csv"
+    whole.write_text("\n".join([rows[0], *(f"{root}/{row}" for row in rows[1:])]))
+    monkeypatch.chdir(tmp_path)
+    found = load_data("folder", Path("clips"), labels=whole, conditions=("id",), seconds=1.0)
+    assert (found.train.names, found.test.names) == (usual.train.names, usual.test.names)
+    whole.write_text(whole.read_text() + f"\n{tmp_path / 'outside.wav'},siren")
+    (tmp_path / "outside.wav").write_bytes(usual.train.files[0].read_bytes())
+    with pytest.raises(ConfigError, match=r"outside.wav' is not below root='clips'"):
+        load_data("folder", Path("clips"), labels=whole, conditions=("id",), seconds=1.0)
 
 
 def test_a_folder_and_a_network_of_your_own(tmp_path):

@@ -237,3 +237,27 @@ def test_no_cell_of_a_fine_map_is_lost():
         maps = torch.zeros(1, 1, 1, 400)
         maps[..., step] = 1
         assert space.from_grid(maps, values).max() > 0.05
+
+
+@pytest.mark.parametrize("method", [ax.GradCAM, ax.GradCAMPlusPlus, ax.ScoreCAM])
+def test_under_autocast(method):
+    explainer, clips = method(networks.log_mel_cnn()), networks.clips(2, 4000)
+    expected = explainer.explain(clips).mask
+    with torch.autocast("cpu", torch.bfloat16):
+        found = explainer.explain(clips).mask
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().mean() < 0.05
+
+
+def test_a_layer_that_the_logits_are_not_made_from_is_told():
+    class Beside(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.beside = (torch.nn.Conv1d(1, 4, 8, 4) for _ in range(2))
+
+        def forward(self, x):
+            return self.used(x[:, None]).mean(2) + 0 * self.beside(x[:, None]).mean(2)
+
+    classifier = ax.AudioClassifier(Beside(), sample_rate=8000)
+    with pytest.warns(UserWarning, match="gradient to layer 'beside' is 0 everywhere"):
+        assert not ax.GradCAM(classifier, layer="beside").attribute(networks.clips(1, 4000)).any()

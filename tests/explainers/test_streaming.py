@@ -190,12 +190,50 @@ def test_a_file_that_ends_early_and_one_without_a_length(tmp_path, keeper, monke
     with pytest.raises(AudioFileError, match="is truncated: its header announces 24000"):
         explain_long(keeper, tmp_path / "in.wav", tmp_path / "out", seconds=2.0, overlap=0.1)
 
-    class Endless(soundfile.SoundFile):
-        frames = 2**63 - 1
+    monkeypatch.undo()
 
+    class Endless(soundfile.SoundFile):
+        @property
+        def frames(self):
+            return 2**63 - 1 if self.mode == "r" else super().frames
+
+    whole = explain_long(keeper, tmp_path / "in.wav", tmp_path / "out", seconds=1.0, overlap=0.1)
     monkeypatch.setattr(soundfile, "SoundFile", Endless)
-    with pytest.raises(AudioFileError, match="does not say how long"):
-        explain_long(keeper, tmp_path / "in.wav", tmp_path / "out")
+    found = explain_long(keeper, tmp_path / "in.wav", tmp_path / "counted", seconds=1.0, overlap=0.1)
+    assert found.windows == whole.windows
+    monkeypatch.undo()
+    assert torch.equal(read(found.waveform), read(whole.waveform))
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.ogg", "a.aiff", "a.w64", "a.caf", "a.au", "a.flac"])
+def test_what_load_refuses_is_refused_here_too(tmp_path, keeper, name):
+    path = tmp_path / name
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(5 * RATE), RATE)
+    assert explain_long(keeper, path, tmp_path / "out", seconds=2.0).windows[-1].end == pytest.approx(5.0, abs=0.01)
+    path.write_bytes(path.read_bytes()[: int(0.8 * path.stat().st_size)])
+    with pytest.raises(AudioFileError):
+        ax.load(path)
+    with pytest.raises(AudioFileError):
+        explain_long(keeper, path, tmp_path / "again", seconds=2.0)
+    assert not list((tmp_path / "again").glob("*"))
+
+
+@pytest.mark.parametrize("first", ["loud", "quiet"])
+def test_an_mp3_of_variable_rate_without_a_length_is_explained_to_its_end(tmp_path, keeper, first):
+    """Its length is guessed from the first frames by libsndfile: far too short, or far too long."""
+    levels = [0.0, 0.0, 0.3] if first == "quiet" else [0.3, 0.0, 0.0]
+    samples = np.repeat(levels, 2 * RATE) * np.random.default_rng(0).uniform(-1, 1, 6 * RATE)
+    options = {"subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    with soundfile.SoundFile(tmp_path / "a.mp3", "w", RATE, 1, format="MP3", **options) as file:
+        file.write(samples)
+    data = (tmp_path / "a.mp3").read_bytes()
+    start = data.index(data[:2], 4)  # the frame after the one with the length
+    assert b"Xing" in data[:start]
+    (tmp_path / "a.mp3").write_bytes(data[start:])
+    whole = ax.load(tmp_path / "a.mp3")[0]
+    assert len(whole) == pytest.approx(6 * RATE, abs=4000)
+    found = explain_long(keeper, tmp_path / "a.mp3", tmp_path / "out", seconds=1.0, overlap=0.1)
+    torch.testing.assert_close(read(found.waveform), whole, rtol=0, atol=1e-4)
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, keeper, monkeypatch):

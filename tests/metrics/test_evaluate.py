@@ -171,3 +171,18 @@ def test_the_markdown_table():
     )
     lines = results.to_markdown().splitlines()
     assert lines == ["| | AI | Fid-In |", "|---|---:|---:|", r"| a\|b | 33.3 | 0.67 |", "| other | 0.0 | 1.00 |"]
+
+
+@pytest.mark.parametrize("where", ["waveform", "stem"])
+def test_one_bad_clip_does_not_lose_the_others(classifier, where):
+    batches = [{"waveform": clips, "stem": 0.5 * clips} for clips in networks.clips(4, 4000).split(2)]
+    whole = evaluate([ax.AllOnes(classifier)], batches, metrics=["AD", "kept"])
+    batches[1] = {name: value.clone() for name, value in batches[1].items()}
+    batches[1][where][0, 5] = math.nan
+    found = evaluate([ax.AllOnes(classifier)], batches, metrics=["AD", "kept"])
+    assert list(found.failures["AllOnes"]) == [2]
+    assert "NaN" in found.failures["AllOnes"][2]
+    for name in ("AD", "kept"):
+        scores, expected = found.scores["AllOnes"][name], whole.scores["AllOnes"][name]
+        assert scores[2].isnan()
+        torch.testing.assert_close(scores[[0, 1, 3]], expected[[0, 1, 3]])

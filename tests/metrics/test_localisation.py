@@ -89,6 +89,18 @@ def test_silent_cells_do_not_count_for_the_auc():
     assert metric.mask_auc(mask, stem, other).item() == 1
 
 
+@pytest.mark.parametrize("name", ["interference_gain", "ratio_mask_overlap", "pointing_game", "mask_auc", "mask_mean"])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16])
+def test_masks_of_any_type_are_as_good_as_floats(name, dtype):
+    generator = torch.Generator().manual_seed(0)
+    mask = (torch.rand(2, 300, 300, generator=generator) > 0.5).float()  # more cells than float16 can count
+    parts = [] if name == "mask_mean" else [torch.rand(2, 300, 300, generator=generator) for _ in range(2)]
+    measure = getattr(metric, name)
+    torch.testing.assert_close(measure(mask.to(dtype), *parts), measure(mask, *parts), rtol=1e-6, atol=1e-6)
+    halves = [part.half() for part in parts]
+    torch.testing.assert_close(measure(mask.half(), *halves), measure(mask, *parts), rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("name", ["interference_gain", "ratio_mask_overlap", "pointing_game", "mask_auc"])
 def test_shapes_that_do_not_match(name):
     with pytest.raises(InputError, match=r"differ in shape"):

@@ -1,0 +1,101 @@
+"""Values as short JSON that is the same in every process, so that results of two different ones are never mixed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["describe", "digest_of", "hash_weights"]
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of :func:`describe`."""
+    return hashlib.sha256(json.dumps(describe(value), sort_keys=True).encode()).hexdigest()
+
+
+def describe(value: Any, _above: tuple[Any, ...] = ()) -> Any:
+    """A value as JSON types; functions by their code and by what they hold and name, objects by their attributes."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if any(value is one for one in _above):
+        return "(itself)"
+    above = (*_above, value)
+    if isinstance(value, nn.Module):
+        digest = hashlib.sha256(repr(value).encode())
+        hash_weights(digest, value)
+        return digest.hexdigest()
+    if isinstance(value, Tensor):
+        plain = value.detach().cpu().contiguous()
+        return [str(plain.dtype), list(plain.shape), _bytes(plain.flatten().view(torch.uint8).numpy().tobytes())]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return [str(value.dtype), list(value.shape), _bytes(value.tobytes())]
+    if isinstance(value, bytes):
+        return _bytes(value)
+    if isinstance(value, Mapping):
+        return {str(key): describe(entry, above) for key, entry in value.items()}
+    if isinstance(value, tuple | list | np.ndarray):
+        return [describe(entry, above) for entry in value]
+    if isinstance(value, set | frozenset):
+        return sorted((describe(entry, above) for entry in value), key=json.dumps)
+    if isinstance(value, functools.partial):
+        return ["partial", *(describe(part, above) for part in (value.func, value.args, value.keywords))]
+    if isinstance(value, MethodType):
+        return ["method", describe(value.__func__, above), describe(value.__self__, above)]
+    if isinstance(value, FunctionType):
+        return ["function", value.__module__, value.__qualname__, *_function(value, above)]
+    if hasattr(value, "__qualname__"):  # a class, or a function without code of its own
+        return f"{value.__module__}.{value.__qualname__}"
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if hasattr(value, "__dict__"):
+        return [kind, describe(vars(value), above)]
+    return [kind, None if repr(value) == object.__repr__(value) else repr(value)]
+
+
+def hash_weights(digest: hashlib._Hash, module: nn.Module) -> None:
+    """Add the names and values of a module's weights to a digest."""
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        if isinstance(value, Tensor):
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+
+
+def _function(function: FunctionType, above: tuple[Any, ...]) -> list[Any]:
+    """Code, defaults, captured values, and the plain values and functions of its module that it names."""
+    captured = []
+    for cell in function.__closure__ or ():
+        try:
+            captured.append(describe(cell.cell_contents, above))
+        except ValueError:  # not assigned yet
+            captured.append(None)
+    named = {
+        name: describe(value, above)
+        for name, value in ((name, function.__globals__.get(name)) for name in _names(function.__code__))
+        if not isinstance(value, ModuleType | type)
+    }
+    defaults = describe([function.__defaults__, function.__kwdefaults__], above)
+    return [_code(function.__code__), defaults, captured, named]
+
+
+def _names(code: CodeType) -> list[str]:
+    """What a function and those inside it look up by name."""
+    inner = [name for item in code.co_consts if isinstance(item, CodeType) for name in _names(item)]
+    return sorted({*code.co_names, *inner})
+
+
+def _code(code: CodeType) -> list[Any]:
+    constants = [_code(item) if isinstance(item, CodeType) else describe(item) for item in code.co_consts]
+    return [code.co_code.hex(), list(code.co_names), constants]
+
+
+def _bytes(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()

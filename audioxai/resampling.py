@@ -114,4 +114,5 @@ def resample(
 
 
 def _is_rate(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and value > 0 and int(value) == value
+    number = isinstance(value, Real)
+    return number and value is not True and value > 0 and int(value) == value

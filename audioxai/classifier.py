@@ -103,7 +103,7 @@ class AudioClassifier(nn.Module):
 
     def features(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to the network's input."""
-        return waveform if self.frontend is None else self.frontend(waveform)
+        return waveform if self.frontend is None else self.frontend(waveform.clone())
 
     def classify(self, features: Tensor) -> Tensor:
         """The network's input to logits (B, K).
@@ -112,7 +112,7 @@ class AudioClassifier(nn.Module):
             ClassifierError: the network failed, or its output is not (B, K).
         """
         try:
-            logits = self.network(features)
+            logits = self.network(features.clone())  # whose first layer may work in place
         except AudioXAIError:
             raise
         except torch.OutOfMemoryError:

@@ -90,6 +90,11 @@ class Explanation:
         if not self.names:
             object.__setattr__(self, "names", [f"clip {i}" for i in range(len(self.mask))])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copies: all is computed, and the classifier is left behind."""
+        cache = {"removed": self.removed, "scores": self.scores}
+        return {**self.__dict__, "_removed": None, "_scores": None, "_cache": cache}
+
     @property
     def removed(self) -> Tensor:
         """(B, T), the sound of what the mask leaves out."""
@@ -239,7 +244,11 @@ class Explanation:
         if len(clips) == 1:
             return clips[0]
         first = clips[0]
-        settings = [{k: v for k, v in c._meta().items() if k not in ("names", "target_names")} for c in clips]
+        settings = [
+            {k: v for k, v in c._meta().items() if k not in ("names", "target_names")}
+            | {name: getattr(c, name) is None for name in ("target", "attribution")}
+            for c in clips
+        ]
         if any(c.mask.shape != first.mask.shape or s != settings[0] for c, s in zip(clips, settings, strict=True)):
             raise InputError(f"the clips in {str(folder)!r} differ in size or settings; load each clip's own folder")
 

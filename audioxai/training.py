@@ -119,17 +119,20 @@ def train(
     accelerator = _accelerator(module, options.precision)
     run = _Run(module, step)
     parameters = [p for p in module.parameters() if p.requires_grad]
+    if not parameters:
+        raise ConfigError(f"{name}: all parameters are frozen, so that none can learn; call .requires_grad_(True)")
     optimizer = torch.optim.AdamW(parameters, options.lr, weight_decay=options.weight_decay)
     prepared_run, prepared = accelerator.prepare(run, optimizer)
     if accelerator.num_processes > 1 and isinstance(loader, torch.utils.data.DataLoader):
         loader = accelerator.prepare(loader)
     state = _State(module, optimizer, options, identity or {})
     state.batches = _length(loader) or 0
-    with _own_random_state(next(iter(parameters)).device):
+    with _own_random_state(parameters[0].device, loader, val_loader):
         state.resume()
         while state.epoch < options.epochs and not state.stopped:
             _seed_everything(options.seed * 1_000_003 + state.epoch, loader)
-            start, batches = time.perf_counter(), 0
+            _renew_workers(loader, options)
+            start, batches, clips = time.perf_counter(), 0, 0
             sums: dict[str, Tensor] = {}
             module.train()
             for batch in _progress(loader, state, options, accelerator, name):
@@ -145,16 +148,18 @@ def train(
                 accelerator.backward(losses["loss"])
                 accelerator.clip_grad_norm_(parameters, options.clip_norm)
                 prepared.step()
+                size = _clips_in(batch)
                 for key, value in losses.items():
-                    sums[key] = sums.get(key, 0.0) + value.detach().float()  # a GPU's, to be read at the end
-                batches += 1
-                state.show(sums, batches)
+                    sums[key] = sums.get(key, 0.0) + size * value.detach().float()  # a GPU's, to be read at the end
+                batches, clips = batches + 1, clips + size
+                state.show(sums, clips)
             if batches == 0:
                 again = "" if state.epoch == 0 else f" in epoch {state.epoch + 1}: it can be read only once"
                 raise InputError(f"the loader yields no batch{again}; pass a list or a DataLoader that is not empty")
             state.batches = batches
-            means = {k: float(v) / batches for k, v in sums.items()}
+            means = {k: float(v) / clips for k, v in sums.items()}
             if val_loader is not None:
+                _seed_everything(options.seed, val_loader)  # the same draws in every epoch
                 means["val_loss"] = _validate(module, step, val_loader, accelerator)
             record = {"epoch": float(state.epoch + 1), **_over_processes(means, accelerator)}
             record["seconds"] = time.perf_counter() - start
@@ -202,9 +207,9 @@ class _State:
     def stopped(self) -> bool:
         return self.options.patience is not None and self.epoch - self.best_epoch >= self.options.patience
 
-    def show(self, sums: Mapping[str, Tensor], batches: int) -> None:
+    def show(self, sums: Mapping[str, Tensor], clips: int) -> None:
         if self.bar is not None and not self.bar.disable:
-            self.bar.set_postfix({k: f"{float(v) / batches:.3f}" for k, v in sums.items()}, refresh=False)
+            self.bar.set_postfix({k: f"{float(v) / clips:.3f}" for k, v in sums.items()}, refresh=False)
 
     def finish_epoch(self, record: dict[str, float], *, write: bool) -> None:
         watched = "val_loss" if "val_loss" in record else "loss"
@@ -334,14 +339,22 @@ def _validate(
     module: nn.Module, step: Callable[[Any], Losses], loader: Iterable[Any], accelerator: Accelerator
 ) -> float:
     module.eval()
-    total, batches = 0.0, 0
+    total, clips = 0.0, 0
     for batch in loader:
+        size = _clips_in(batch)
         with accelerator.autocast():
-            total += float(step(batch)["loss"].detach())
-        batches += 1
-    if batches == 0:
+            total += size * float(step(batch)["loss"].detach())
+        clips += size
+    if clips == 0:
         raise InputError("val_loader yields no batch; pass a list or a DataLoader that is not empty")
-    return total / batches
+    return total / clips
+
+
+def _clips_in(batch: Any) -> int:
+    """Clips of a batch in any form; a step's losses are their means."""
+    while isinstance(batch, Mapping | tuple | list) and len(batch):
+        batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
+    return len(batch) if isinstance(batch, Tensor | np.ndarray) and batch.ndim else 1
 
 
 def _over_processes(means: dict[str, float], accelerator: Accelerator) -> dict[str, float]:
@@ -353,23 +366,34 @@ def _over_processes(means: dict[str, float], accelerator: Accelerator) -> dict[s
 
 
 @contextmanager
-def _own_random_state(device: torch.device) -> Iterator[None]:
+def _own_random_state(device: torch.device, *loaders: Any) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
+    states = [(generator, generator.get_state()) for loader in loaders for generator in _generators(loader)]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+            for generator, before in states:
+                generator.set_state(before)
 
 
-def _seed_everything(seed: int, loader: Iterable[Any]) -> None:
+def _generators(loader: Any) -> list[torch.Generator]:
+    """Those that a loader draws from."""
+    found = [getattr(holder, "generator", None) for holder in (loader, getattr(loader, "sampler", None))]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
+
+
+def _renew_workers(loader: Any, options: TrainingOptions) -> None:
+    """Workers that outlive an epoch would go on with its random state, which no checkpoint holds."""
+    if options.checkpoint is not None and getattr(loader, "persistent_workers", False):
+        loader._iterator = None
+
+
+def _seed_everything(seed: int, loader: Any) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    generator = getattr(loader, "generator", None)
-    if isinstance(generator, torch.Generator):
+    for generator in _generators(loader):
         generator.manual_seed(seed)
-    sampler = getattr(loader, "sampler", None)
-    if isinstance(getattr(sampler, "generator", None), torch.Generator):
-        sampler.generator.manual_seed(seed)  # type: ignore[union-attr]

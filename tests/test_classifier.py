@@ -140,3 +140,23 @@ def test_no_usable_layer_and_never_reached_layer():
     classifier = ax.AudioClassifier(unused, sample_rate=8000, frontend=ax.LogMel(8000, 32), layers=["spare"])
     with pytest.raises(ClassifierError, match="'spare' is never reached"):
         classifier.layers  # noqa: B018
+
+
+@pytest.mark.parametrize("space", ["waveform", "stft", "mel"])
+def test_a_network_that_works_in_place_changes_nothing(space):
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv1d(1, 4, 64, 16)
+
+        def forward(self, x):
+            x -= x.mean(1, keepdim=True)
+            return self.layer(x.mul_(2)[:, None]).mean(2)
+
+    classifier = ax.AudioClassifier(InPlace(), sample_rate=8000)
+    clips = networks.clips(2, 4000) + 0.5
+    before = clips.clone()
+    for method in (ax.EnergyMask, ax.Saliency, ax.IntegratedGradients):
+        explanation = method(classifier, space=space, scale="magnitude").explain(clips, 0)
+        assert torch.equal(clips, before)
+        assert torch.equal(explanation.input, before)

@@ -1,9 +1,11 @@
 """Explanation: indexing, saving whole or not at all, loading, showing itself."""
 
+import copy
 import errno
 import io
 import json
 import os
+import pickle
 import resource
 from dataclasses import fields, replace
 from html.parser import HTMLParser
@@ -354,3 +356,21 @@ def test_page_and_picture(tmp_path, batch):
     path = batch.to_html(tmp_path / "page.html", title="a <title>")
     assert path == tmp_path / "page.html"
     assert "a &lt;title&gt;" in path.read_text()
+
+
+def test_pickles_and_copies_hold_all_and_no_network():
+    explanation = ax.GradCAM(networks.log_mel_cnn()).explain(networks.clips(2, 4000))
+    stored = pickle.dumps(explanation)
+    assert b"AudioClassifier" not in stored
+    for again in (pickle.loads(stored), copy.deepcopy(explanation)):
+        assert torch.equal(again.removed, explanation.removed)
+        assert all(torch.equal(one, other) for one, other in zip(again.scores, explanation.scores, strict=True))
+        assert again[1].target_names == explanation[1].target_names
+
+
+def test_clips_with_and_without_a_class_are_not_joined(tmp_path):
+    explainer, clips = ax.GradCAM(networks.log_mel_cnn()), networks.clips(2, 4000)
+    explainer.explain(clips[:1], 0, names=["a"]).save(tmp_path)
+    explainer.explain(clips[1:], lambda logits: logits.sum(1), names=["b"]).save(tmp_path)
+    with pytest.raises(InputError, match="differ in size or settings"):
+        ax.Explanation.load(tmp_path)

@@ -555,3 +555,82 @@ def test_two_processes_end_with_the_same_decoder(tmp_path):
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert all(torch.isfinite(v).all() for v in first.values())
     assert equal(first, second)
+
+
+def test_losses_are_means_over_clips_however_they_are_batched():
+    clips = torch.randn(17, 5, generator=torch.Generator().manual_seed(0))
+
+    def found(*sizes):
+        module = nn.Linear(5, 1)
+        nn.init.ones_(module.weight)
+
+        def step(batch):
+            return {"loss": module(batch["x"][0]).square().mean()}
+
+        batches = [{"x": (part, "labels")} for part in clips.split(list(sizes))]
+        options = TrainingOptions(epochs=1, lr=1e-12, weight_decay=0.0, progress=False)
+        (record,) = train(module, step, batches, options, val_loader=batches)
+        return record["loss"], record["val_loss"]
+
+    torch.manual_seed(0)
+    whole = found(17)
+    assert whole[0] == pytest.approx(whole[1])
+    for sizes in ([16, 1], [1] * 17, [3, 14]):
+        torch.manual_seed(0)
+        assert found(*sizes) == pytest.approx(whole, rel=1e-5)
+
+
+def test_validation_draws_the_same_in_every_epoch():
+    module = nn.Linear(1, 1)
+    options = TrainingOptions(epochs=4, lr=1e-12, weight_decay=0.0, progress=False)
+    batches = [torch.ones(2, 1)]
+
+    def step(batch):
+        return {"loss": (module(batch) * torch.rand(1)).mean()}
+
+    history = train(module, step, batches, options, val_loader=batches)
+    assert len({round(record["val_loss"], 6) for record in history}) == 1
+    assert len({round(record["loss"], 6) for record in history}) == 4
+
+
+class Noisy(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return torch.randn(3)
+
+
+def test_workers_that_outlive_an_epoch_resume_exactly(tmp_path):
+    def run(checkpoint, stop=None):
+        torch.manual_seed(0)
+        module, calls = nn.Linear(3, 1), []
+
+        def step(batch):
+            calls.append(0)
+            if stop is not None and len(calls) > stop:
+                raise KeyboardInterrupt
+            return {"loss": (module(batch) - 1).square().mean()}
+
+        generator = torch.Generator().manual_seed(5)
+        before = generator.get_state()
+        loader = torch.utils.data.DataLoader(
+            Noisy(), 2, shuffle=True, num_workers=1, persistent_workers=True, generator=generator
+        )
+        options = TrainingOptions(epochs=3, checkpoint=checkpoint, progress=False)
+        try:
+            train(module, step, loader, options)
+        except KeyboardInterrupt:
+            assert stop is not None
+        assert torch.equal(generator.get_state(), before)
+        return module.weight.detach().clone()
+
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "cut", stop=3)
+    assert torch.equal(run(tmp_path / "cut"), whole)
+
+
+def test_nothing_to_learn_is_told():
+    module = nn.Linear(1, 1).requires_grad_(False)
+    with pytest.raises(ConfigError, match="all parameters are frozen"):
+        train(module, lambda x: {"loss": module(x).mean()}, [torch.ones(1, 1)], TrainingOptions(progress=False))

@@ -57,11 +57,11 @@ class TestSet:
         """Per item of the manifest, whether the contamination is of the clip's own class."""
         return [other == item.label for other, item in zip(self.others, self.manifest.items, strict=True)]
 
-    def absent(self, item: int) -> str:
-        """The name of a class that is not heard in an item, another from item to item."""
+    def absent(self, item: int) -> str | None:
+        """The name of a class that is not heard in an item, another from item to item; ``None`` if all are."""
         heard = self.manifest.items[item].label, self.others[item]
         names = [name for name in self.data.labels if name not in heard]
-        return names[item % len(names)]
+        return names[item % len(names)] if names else None
 
     @property
     def sources(self) -> list[str]:

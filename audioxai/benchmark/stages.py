@@ -223,9 +223,11 @@ class Stages:
 
         def work(_place: Path) -> dict[str, Any]:
             self.say(what)
-            clips = torch.stack([few.data[i][0] for i in few.items]).to(self.device)
-            right = [few.manifest.items[i].label for i in few.items]
-            wrong = [few.absent(i) for i in few.items]
+            absent = {i: name for i in few.items if (name := few.absent(i)) is not None}
+            if not absent:
+                return {"reason": "every class is heard in every clip"}
+            clips = torch.stack([few.data[i][0] for i in absent]).to(self.device)
+            right, wrong = [few.manifest.items[i].label for i in absent], list(absent.values())
             try:
                 explainer = self.explainer(method, space, seed)
                 return prompt_figures(explainer, clips, right, wrong, few.data.labels)

@@ -132,6 +132,11 @@ class Explainer:
         """The method's name in results and tables."""
         return type(self).__name__
 
+    @property
+    def any_target(self) -> bool:
+        """Whether targets may be given; otherwise the predicted class alone is explained."""
+        return True
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(space={self.space!r})"
 

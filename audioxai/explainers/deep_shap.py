@@ -17,6 +17,8 @@ from audioxai.explainers.gradient import completeness_gap, differentiable
 
 __all__ = ["DeepSHAP"]
 
+_COPIES = (2, 3, 5, 7)  # of a pair, until a layer's shape tells which of its axes is the batch
+
 
 class DeepSHAP(WithBaseline):
     """DeepLIFT's rescale rule, averaged over baselines. Source: Shrikumar et al. 2017; Lundberg and Lee 2017, 4.2.
@@ -31,7 +33,8 @@ class DeepSHAP(WithBaseline):
         classifier: the wrapped network.
         **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
 
-    Clips and baselines go through the network in pairs, so that ``max_batch=1`` too means two rows.
+    Clips and baselines go through the network in pairs, so that ``max_batch=1`` too means two rows, and a few more
+    where a layer's shape does not tell which of its axes is the batch.
 
     Attributes:
         gap_: (B,) how far the attributions of the last call's clips miss the score's rise over the baseline, as a share
@@ -45,16 +48,39 @@ class DeepSHAP(WithBaseline):
         score.name_predicted()
         for part in torch.split(pairs, max(1, self.max_batch // 2)):
             start, clip = starts[part[:, 0], part[:, 1]], part[:, 1]
-            both = torch.cat([values[clip], start]).detach().requires_grad_()
-            with differentiable(self.name):
-                with Intercept((*ELEMENTWISE, *MAXIMA), partial(_rescale, len(both))):
-                    explained = score(both, clip.repeat(2))
-                (gradient,) = torch.autograd.grad(explained.sum(), both)
-            total.index_add_(0, clip, gradient[: len(part)] * (values[clip] - start) / len(starts))
+            gradient = self._slopes(values[clip], start, clip, score)
+            total.index_add_(0, clip, gradient * (values[clip] - start) / len(starts))
         completeness_gap(
             self, values, starts, total, score, "the network holds operations without a rule, such as attention"
         )
         return total
+
+    def _slopes(self, values: Tensor, starts: Tensor, clip: Tensor, score: Score) -> Tensor:
+        """The score's slope between baselines and values, (P, ...) each, of clips (P,)."""
+        try:
+            return self._slopes_at_once(values, starts, clip, score)
+        except _AmbiguousError:  # for so many rows; for another number it may be plain
+            if len(clip) == 1:
+                return self._slopes_of_copies(values, starts, clip, score)
+            parts = (slice(0, -1), slice(-1, None))
+            return torch.cat([self._slopes(values[part], starts[part], clip[part], score) for part in parts])
+
+    def _slopes_of_copies(self, values: Tensor, starts: Tensor, clip: Tensor, score: Score) -> Tensor:
+        for number in _COPIES:
+            copies = clip.new_zeros(number)
+            try:
+                return self._slopes_at_once(values[copies], starts[copies], clip[copies], score)[:1]
+            except _AmbiguousError as error:
+                last = error
+        raise last
+
+    def _slopes_at_once(self, values: Tensor, starts: Tensor, clip: Tensor, score: Score) -> Tensor:
+        both = torch.cat([values, starts]).detach().requires_grad_()
+        with differentiable(self.name):
+            with Intercept((*ELEMENTWISE, *MAXIMA), partial(_rescale, len(both))):
+                explained = score(both, clip.repeat(2))
+            (gradient,) = torch.autograd.grad(explained.sum(), both)
+        return gradient[: len(clip)]
 
 
 def _rescale(rows: int, name: str, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -66,14 +92,17 @@ def _rescale(rows: int, name: str, call: Callable[[Tensor], Tensor], x: Tensor) 
 def _batch_axis(tensor: Tensor, rows: int) -> int:
     """The axis along which inputs come before baselines; the batch may have moved, or been joined with other axes."""
     shape = tensor.shape
-    if shape[0] != rows and list(shape).count(rows) == 1:
-        return list(shape).index(rows)
-    if shape[0] % rows == 0:
-        return 0
-    raise ClassifierError(
+    candidates = [axis for axis, size in enumerate(shape) if size == rows or (axis == 0 and size % rows == 0)]
+    if len(candidates) == 1:
+        return candidates[0]
+    raise (_AmbiguousError if candidates else ClassifierError)(
         f"DeepSHAP cannot tell which axis of an activation of shape {tuple(shape)} holds the {rows} rows of the batch; "
         "keep the batch first, or use IntegratedGradients"
     )
+
+
+class _AmbiguousError(ClassifierError):
+    """An activation whose batch could be along several axes."""
 
 
 class _Rescale(torch.autograd.Function):

@@ -81,12 +81,18 @@ class LearnedExplainer(Explainer):
         classifier, failure = self.classifier, None
         for seconds in PROBE_SECONDS:
             silence = torch.zeros(1, round(seconds * classifier.sample_rate), device=classifier.device)
-            analysis = self.space.analyse(silence)
             try:
-                logits, latents = classifier.classify_with_latents(self.space.features(analysis.values, analysis))
+                with self._untouched():
+                    analysis = self.space.analyse(silence)
+                    logits, latents = classifier.classify_with_latents(self.space.features(analysis.values, analysis))
             except (ClassifierError, InputError) as error:
                 failure = error
                 continue
+            if logits.shape[1] == 1 and not classifier.multilabel and not classifier.any_label:
+                raise ConfigError(
+                    "the softmax of a single output is always 1, so that there is nothing to learn; if it is the "
+                    "logit of one class, pass multilabel=True to AudioClassifier"
+                )
             return logits.shape[1], [(m.shape[1], m.shape[2]) for m in classifier.as_maps(latents)]
         assert failure is not None
         raise failure
@@ -222,6 +228,7 @@ class LearnedExplainer(Explainer):
             "heard": self.heard,
             "history": self.history_,
             "learnt": {name: getattr(self, name) for name in self.learnt},
+            "schedule": self._schedule,
         }
         write_bytes(folder / _WEIGHTS, weights)
         text = json.dumps(config, indent=2).encode()
@@ -290,13 +297,15 @@ class LearnedExplainer(Explainer):
                 f"the explainer in {str(folder)!r} was fitted with {other[0]}={config[other[0]]!r}, here it is "
                 f"{mine[other[0]]!r}; pass the space it was fitted in as space="
             )
-        explainer.decoder_ = explainer._build()
+        with explainer._untouched():
+            explainer.decoder_ = explainer._build()
         try:
             explainer.decoder_.load_state_dict(weights)
         except RuntimeError as error:
             raise OutputError(f"{_WEIGHTS} in {str(folder)!r} does not fit {_CONFIG}: {error}") from error
         explainer.decoder_.to(classifier.device).eval().requires_grad_(False)
         explainer.history_ = history
+        explainer._schedule = config.get("schedule", explainer._schedule)
         for name in cls.learnt:
             setattr(explainer, name, config.get("learnt", {}).get(name, getattr(explainer, name)))
         return explainer

@@ -119,6 +119,10 @@ class LMAC(LearnedExplainer):
         explainer._schedule = {"epochs": 200, "lr": 2e-4, "weight_decay": 2e-6}
         return explainer
 
+    @property
+    def any_target(self) -> bool:
+        return self.evidence
+
     def _build(self) -> nn.Module:
         shapes = self._map_shapes()
         if self.decoder_name == "published":
@@ -128,7 +132,7 @@ class LMAC(LearnedExplainer):
         return EvidenceDecoder(shapes, self.space.rows, grid=self.space.grid, width=self.width, evidence=self.evidence)
 
     def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
-        if not self.evidence and not all(target.predicted for target in targets):
+        if not self.any_target and not all(target.predicted for target in targets):
             raise TargetError(
                 "this LMAC was built with evidence=False and explains the predicted class only: target=None"
             )

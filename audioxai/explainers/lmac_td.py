@@ -249,8 +249,12 @@ class LMACTD(LearnedExplainer):
 
     # Explaining ---------------------------------------------------------------------------------------------------
 
+    @property
+    def any_target(self) -> bool:
+        return self.evidence and self.alpha != 0
+
     def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
-        if (self.alpha == 0 or not self.evidence) and not all(target.predicted for target in targets):
+        if not self.any_target and not all(target.predicted for target in targets):
             why = "alpha=0" if self.alpha == 0 else "evidence=False"
             raise TargetError(f"this LMACTD was built with {why} and explains the predicted class only: target=None")
         logits, maps, read = self._read(analysis.waveform, targets)

@@ -109,7 +109,7 @@ def robust_copy(
     """
     if not 0 < beta < 1:
         raise ConfigError(f"beta={beta} must lie in (0, 1)")
-    robust = copy.deepcopy(classifier)
+    robust = copy.deepcopy(classifier).requires_grad_(True)
     device = robust.device
     where = make_space(space, robust, scale)
 

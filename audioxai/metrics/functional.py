@@ -74,7 +74,7 @@ def average_drop(
         p, o = (x.softmax(1).gather(1, target[:, None])[:, 0] for x in (probs, probs_kept))
         return 100.0 * (p - o).clamp(min=0) / (p + 1e-10)
     p, o = _of_target(target, multilabel, probs, probs_kept)
-    return 100.0 * (p - o).clamp(min=0) / torch.where(p > 0, p, torch.ones_like(p))
+    return 100.0 * ((p - o).clamp(min=0) / torch.where(p > 0, p, torch.ones_like(p)))  # at most 1, then 100
 
 
 def average_gain(
@@ -82,7 +82,7 @@ def average_gain(
 ) -> Tensor:
     """AG, higher is better: 100 max(0, o_c - p_c) / (1 - p_c); 0 where p_c is 1. (B, K), (B, K) to (B,)."""
     p, o = _of_target(target, multilabel, probs, probs_kept)
-    return 100.0 * (o - p).clamp(min=0) / torch.where(p < 1, 1 - p, torch.ones_like(p))
+    return 100.0 * ((o - p).clamp(min=0) / torch.where(p < 1, 1 - p, torch.ones_like(p)))
 
 
 def faithfulness(

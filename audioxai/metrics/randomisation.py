@@ -76,14 +76,15 @@ def cascading_randomisation(
     Args:
         explainer: fitted.
         waveform: (T,) or (B, T).
-        target: see :mod:`audioxai.targets`; default each clip's predicted class.
+        target: see :mod:`audioxai.targets`; default each clip's predicted class. An explainer of the predicted class
+            alone explains that of each network.
         order: from the logits down, or from the input up.
-        layers: names of the modules to randomise, in the order of the forward pass; default every module with weights
-            of its own that the clips reach.
+        layers: names of the modules to randomise, in the order of the forward pass, one without weights of its own
+            with all inside it; default every module with weights of its own that the clips reach.
         seed: of the weights.
 
     Raises:
-        ConfigError: an unknown order or layer.
+        ConfigError: an unknown order or layer, or a layer without weights.
     """
     if order not in ("top_down", "bottom_up"):
         raise ConfigError(f"order={order!r} is not known; choose 'top_down' or 'bottom_up'")
@@ -95,7 +96,9 @@ def cascading_randomisation(
         raise ConfigError(f"the network has no layer {unknown[0]!r}; see dict(network.named_modules())")
     if order == "top_down":
         names = names[::-1]
-    if target is None:
+    if idle := [name for name in names if not _with_weights(modules[name])]:
+        raise ConfigError(f"layer {idle[0]!r} has no weights, but for normalisation; name one that has")
+    if target is None and explainer.any_target:
         with torch.no_grad(), classifier.frozen():
             target = classifier(clips).argmax(1)
     trained = explainer.explain(clips, target).mask
@@ -103,7 +106,8 @@ def cascading_randomisation(
     generator = torch.Generator().manual_seed(seed)
     with _weights_kept(classifier.network):
         for name in names:
-            _randomise(modules[name], generator)
+            for module in _with_weights(modules[name]):
+                _randomise(module, generator)
             steps.append(mask_similarity(trained, explainer.explain(clips, target).mask))
     return Randomisation(
         explainer.name, tuple(names), order, {key: torch.stack([s[key] for s in steps]) for key in steps[0]}
@@ -143,16 +147,17 @@ def random_labels(
     from audioxai.recipes import accuracy, train_classifier
 
     clips = as_waveform(waveform, classifier.sample_rate).to(classifier.device)
-    if target is None:
+    explainer = make(classifier)
+    if target is None and explainer.any_target:
         with torch.no_grad(), classifier.frozen():
             target = classifier(clips).argmax(1)
     shuffled = _shuffle_labels(loader, seed)
-    other = copy.deepcopy(classifier)
+    other = copy.deepcopy(classifier).requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
     for module in other.network.modules():
         _randomise(module, generator)
     train_classifier(other, shuffled, epochs=epochs, seed=seed, augmented=False, **training)
-    masks = [make(network).explain(clips, target).mask for network in (classifier, other)]
+    masks = [method.explain(clips, target).mask for method in (explainer, make(other))]
     return mask_similarity(*masks), accuracy(other, shuffled)
 
 
@@ -197,6 +202,13 @@ def _layers_in_use(classifier: AudioClassifier, clips: Tensor) -> list[str]:
     if not reached:
         raise ClassifierError("the network has no layer with weights; there is nothing to randomise")
     return reached
+
+
+def _with_weights(module: nn.Module) -> list[nn.Module]:
+    """The module itself, or, if it has no weights of its own, those inside it that have; no normalisation."""
+    parts = [module] if next(module.parameters(recurse=False), None) is not None else list(module.modules())
+    held = [part for part in parts if next(part.parameters(recurse=False), None) is not None]
+    return [part for part in held if not isinstance(part, _NORMS)]
 
 
 @torch.no_grad()

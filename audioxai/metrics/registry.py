@@ -17,6 +17,7 @@ from audioxai.explanation import Explanation
 from audioxai.metrics import functional as metric
 from audioxai.metrics.curves import Predict
 from audioxai.spaces import Analysis, Scale, Space, STFTSpace, make_space
+from audioxai.targets import TargetLike
 
 __all__ = ["GROUND_TRUTH", "METRICS", "SOUND", "STANDARD", "Case", "Metric", "find_metrics", "space_of"]
 
@@ -223,10 +224,10 @@ def _sum_of_parts(case: Case) -> Tensor:
 def _sensitivity(case: Case) -> Tensor:
     if case.explainer is None:
         raise ConfigError("max-sensitivity explains changed clips again; give the explainer")
-    named = case.explainer.classifier.any_label  # by prompts, which need not be among the classifier's own
-    return metric.max_sensitivity(
-        case.explainer, case.explanation.input, case.explanation.target_names if named else case.target
-    )
+    target: TargetLike = None
+    if case.explainer.any_target:  # by prompts where there are any, which need not be among the classifier's own
+        target = case.explanation.target_names if case.explainer.classifier.any_label else case.target
+    return metric.max_sensitivity(case.explainer, case.explanation.input, target)
 
 
 _ALL = (

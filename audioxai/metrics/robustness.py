@@ -52,7 +52,8 @@ def max_sensitivity(
 ) -> Tensor:
     """Largest ||A(x + d) - A(x)|| / ||A(x)|| over noise d on the waveform, lower is better. Source: Yeh et al. 2019.
 
-    The target is that of the clip itself, so that a changed prediction does not count as a changed explanation.
+    The target is that of the clip itself, so that a changed prediction does not count as a changed explanation, unless
+    the explainer knows no other than the predicted class.
 
     Args:
         explainer: fitted.
@@ -68,7 +69,7 @@ def max_sensitivity(
     if not radius > 0 or samples < 1:
         raise ConfigError(f"radius={radius} must be positive and samples={samples} at least 1")
     clips = as_waveform(waveform, explainer.classifier.sample_rate).to(explainer.classifier.device)
-    if target is None:
+    if target is None and explainer.any_target:
         with torch.no_grad(), explainer.classifier.frozen():
             target = explainer.classifier(clips).argmax(1)
     plain = explainer.attribute(clips, target).flatten(1)

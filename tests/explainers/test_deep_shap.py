@@ -200,3 +200,40 @@ def test_the_batch_may_stand_elsewhere_but_not_vanish():
     assert explainer.space.stft.frames(6000) % 4 != 0
     with pytest.raises(ClassifierError, match="cannot tell which axis .* holds the 4 rows"):
         lost.attribute(clips, 1)
+
+
+class FrameWise(nn.Module):
+    """Frames go through the network as if each were a clip; ``width`` channels."""
+
+    def __init__(self, width, time_first=False):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(20, width), nn.ReLU(), nn.Linear(width, 3))
+        self.time_first = time_first
+
+    def forward(self, x):
+        size, frames, bands = x.shape
+        if self.time_first:
+            return self.layers(x.transpose(0, 1)).mean(0)
+        return self.layers(x.reshape(size * frames, bands)).reshape(size, frames, -1).mean(1)
+
+
+@pytest.mark.parametrize("max_batch", [1, 4, 8, 16])
+@pytest.mark.parametrize("width", [2, 4, 8, 16])
+@pytest.mark.parametrize("time_first", [False, True])
+def test_the_batch_is_found_whatever_the_sizes_beside_it(width, max_batch, time_first):
+    torch.manual_seed(0)
+    network = FrameWise(width, time_first)
+    classifier = ax.AudioClassifier(network, sample_rate=8000, frontend=ax.LogMel(8000, 20, layout="BNM"))
+    clips = networks.clips(8, 4000)
+    explainer = ax.DeepSHAP(classifier, max_batch=max_batch)
+    found = explainer.attribute(clips, 0)
+    assert explainer.gap_.max() < 1e-3
+    plain = ax.AudioClassifier(FrameWise(17, time_first), sample_rate=8000, frontend=classifier.frontend)
+    wide = plain.network.layers  # the same function with a number of channels that no batch has
+    with torch.no_grad():
+        for layer in (wide[0], wide[2]):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        wide[0].weight[:width], wide[0].bias[:width] = network.layers[0].weight, network.layers[0].bias
+        wide[2].weight[:, :width], wide[2].bias[:] = network.layers[2].weight, network.layers[2].bias
+    torch.testing.assert_close(found, ax.DeepSHAP(plain, max_batch=16).attribute(clips, 0), rtol=1e-3, atol=1e-5)

@@ -317,3 +317,46 @@ def test_a_full_disk_leaves_no_half(fitted, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         fitted.save_pretrained(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+class Trained(torch.nn.Module):
+    """A network with statistics that move in training mode, and random numbers."""
+
+    def __init__(self, outputs=3):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 64, 16), torch.nn.BatchNorm1d(8), torch.nn.ReLU())
+        self.head = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(8, outputs))
+
+    def forward(self, x):
+        return self.head(self.body(x[:, None]).mean(2))
+
+
+def test_loading_leaves_a_network_in_training_mode_as_it_was(tmp_path):
+    network = Trained()
+    classifier = ax.AudioClassifier(network, sample_rate=8000)
+    ax.LMAC(classifier, width=8).fit([networks.clips(4, 4000)], epochs=1, progress=False).save_pretrained(tmp_path)
+    network.train()
+    before, state = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
+    for _ in range(2):
+        ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
+        ax.L2I.reference(classifier)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert network.training and network.head.training
+
+
+def test_the_published_schedule_is_saved(tmp_path):
+    classifier, clips = networks.log_mel_cnn(), networks.clips(4, 4000)
+    fitted = ax.LMAC.reference(classifier, decoder_name="evidence", width=8).fit([clips], epochs=1, progress=False)
+    fitted.save_pretrained(tmp_path)
+    loaded = ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
+    for explainer in (fitted, loaded):
+        explainer.finetune([clips], epochs=1, cth=0.0, progress=False)
+    assert torch.equal(fitted.explain(clips).mask, loaded.explain(clips).mask)
+
+
+@pytest.mark.parametrize("method", [ax.LMAC, ax.LMACTD, ax.L2I])
+def test_one_output_needs_to_be_multilabel(method):
+    classifier = ax.AudioClassifier(Trained(1), sample_rate=8000)
+    with pytest.raises(ConfigError, match="pass multilabel=True"):
+        method(classifier).fit([networks.clips(2, 4000)], epochs=1, progress=False)

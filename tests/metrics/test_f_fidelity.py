@@ -97,3 +97,12 @@ def test_what_cannot_be_asked():
         robust_copy(networks.log_mel_cnn(), [], beta=0)
     with pytest.raises(InputError, match="got Tensor"):
         robust_copy(networks.log_mel_cnn(), [networks.clips(2, 4000)[None]], progress=False)
+
+
+def test_a_frozen_network_has_a_copy_that_learns():
+    classifier, clips = networks.log_mel_cnn(), networks.clips(4, 4000)
+    classifier.requires_grad_(False)
+    robust = robust_copy(classifier, [(clips, torch.tensor([0, 1, 2, 0]))], epochs=1, progress=False)
+    pairs = zip(robust.network.parameters(), classifier.network.parameters(), strict=True)
+    assert any(not torch.equal(one, other) for one, other in pairs)
+    assert not any(parameter.requires_grad for parameter in classifier.parameters())

@@ -225,3 +225,20 @@ def test_masks_with_nan_are_refused():
     for function in (metric.sparseness, metric.complexity, metric.mask_mean):
         with pytest.raises(InputError, match="clip 1 holds NaN"):
             function(mask)
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1, width=32), st.floats(0, 1, width=32))
+def test_percentages_never_exceed_100_by_rounding(p, o):
+    before, after = (torch.tensor([[x, 1 - x]], dtype=torch.float32) for x in (p, o))
+    target = torch.tensor([0])
+    for measure in (metric.average_drop, metric.average_gain):
+        assert 0 <= measure(before, after, target).item() <= 100
+
+
+def test_certain_networks_have_their_full_gain_and_drop():
+    before = torch.rand(2000, 1, generator=torch.Generator().manual_seed(0))
+    before = torch.cat([before, 1 - before], 1)
+    sure, target = torch.tensor([[30.0, 0.0]]).softmax(1).expand(2000, 2), torch.zeros(2000, dtype=torch.long)
+    assert (metric.average_gain(before, sure, target) == 100).all()
+    assert (metric.average_drop(before, sure.flip(1), target) <= 100).all()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import audioxai as ax
-from audioxai.errors import ClassifierError, ConfigError, InputError
+from audioxai.errors import ClassifierError, ConfigError, InputError, TargetError
 from audioxai.metrics import cascading_randomisation, mask_similarity, random_labels
 from audioxai.metrics import randomisation as module
 
@@ -165,3 +165,33 @@ def test_labels_are_dealt_out_anew():
     assert sorted(labels.tolist()) == [0, 1, 2, 3, 4]
     assert labels.tolist() != [0, 1, 2, 3, 4]
     assert [len(part) for _, part in found] == [3, 2]
+
+
+def test_a_block_is_randomised_with_all_inside_it():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    body = nn.Sequential(nn.Conv2d(1, 4, 3), norm, nn.ReLU(), nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU()))
+    network = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    classifier = ax.AudioClassifier(network, sample_rate=8000, frontend=ax.LogMel(8000, 20, layout="B1MN"))
+    clips = networks.clips(2, 4000)
+    explainer = ax.Saliency(classifier)
+    blocks = cascading_randomisation(explainer, clips, 0, layers=["0", "3"])
+    each = cascading_randomisation(explainer, clips, 0)
+    assert each.layers == ("3", "0.3.0", "0.0")
+    torch.testing.assert_close(blocks.similarity["Spearman"][1], each.similarity["Spearman"][1])
+    assert (blocks.similarity["Spearman"][2] < 0.9).all()
+    for idle in ("0.2", "0.1", "1"):
+        with pytest.raises(ConfigError, match=f"layer '{idle}' has no weights"):
+            cascading_randomisation(explainer, clips, 0, layers=[idle])
+
+
+def test_explainers_of_the_predicted_class_alone():
+    classifier, clips = networks.log_mel_cnn(), networks.clips(2, 4000)
+    explainer = ax.LMAC(classifier, evidence=False, width=8).fit([clips], epochs=1, progress=False)
+    assert not explainer.any_target and ax.LMAC(classifier).any_target
+    found = cascading_randomisation(explainer, clips)
+    assert found.similarity["Spearman"][0].tolist() == pytest.approx([1.0, 1.0])
+    results = ax.evaluate([explainer], [clips], metrics=["AI", "max-sensitivity"])
+    assert results.scores["LMAC"]["max-sensitivity"].isfinite().all()
+    with pytest.raises(TargetError, match="predicted class only"):
+        cascading_randomisation(explainer, clips, 1)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audioxai.errors import AudioXAIError, ClassifierError, ConfigError
+from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
 from audioxai.frontends import SpectralFrontend
 from audioxai.identity import hash_weights
 from audioxai.latents import LatentLayer, choose_layers, name_of, read_layers
@@ -72,6 +72,9 @@ class AudioClassifier(nn.Module):
         for layer in layers if layers is not None else ():
             name_of(network, layer)  # an unknown one is refused here
 
+    def extra_repr(self) -> str:
+        return f"sample_rate={self.sample_rate}, labels={self.labels}, multilabel={self.multilabel}"
+
     @property
     def device(self) -> torch.device:
         """Where the network's parameters are; the CPU for a network without any."""
@@ -130,9 +133,7 @@ class AudioClassifier(nn.Module):
                 "Wrap it in a module whose forward returns them"
             )
         if self.labels is not None and logits.shape[1] != len(self.labels):
-            raise ClassifierError(
-                f"the network has {logits.shape[1]} outputs, but {len(self.labels)} labels were given"
-            )
+            raise LabelsError(f"the network has {logits.shape[1]} outputs, but {len(self.labels)} labels were given")
         return logits.float()
 
     def forward(self, waveform: Tensor) -> Tensor:

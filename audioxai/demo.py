@@ -145,5 +145,5 @@ def _shown(explainer: LMAC, mixed: Mixtures, count: int) -> Explanation:
     names = []
     for i, k in zip(order.tolist(), targets.tolist(), strict=True):
         both = " + ".join(EVENTS[int(c)] for c in mixed.classes[i])
-        names.append(f"{both}: where is the {EVENTS[k]}?")
+        names.append(f"{both}: {EVENTS[k]} asked for")
     return explainer.explain(mixed.waveform[order], targets, names=names)

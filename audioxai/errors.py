@@ -11,6 +11,7 @@ __all__ = [
     "ClassifierError",
     "ConfigError",
     "InputError",
+    "LabelsError",
     "MissingDependencyError",
     "NotFittedError",
     "OutputError",
@@ -47,6 +48,10 @@ class OutputError(AudioXAIError, OSError):
     """A result that could not be written, or a saved one that cannot be read."""
 
 
+class LabelsError(ClassifierError):
+    """As many labels as a network has outputs are needed."""
+
+
 class NotFittedError(AudioXAIError, ValueError, AttributeError):
     """A learned explainer that is used before ``fit``."""
 
@@ -57,6 +62,6 @@ class MissingDependencyError(AudioXAIError, ImportError):
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     """The ``n`` known names closest to ``name``, quoted and joined for an error message."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=n, cutoff=0.0)
-    return ", ".join(repr(k) for k in (close or known[:n]))
+    asked = name.casefold()
+    ranked = sorted(known, key=lambda one: difflib.SequenceMatcher(None, one.casefold(), asked).ratio(), reverse=True)
+    return ", ".join(map(repr, ranked[:n]))

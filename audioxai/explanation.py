@@ -202,7 +202,11 @@ class Explanation:
             np.savez_compressed(packed, **plain)
             write_bytes(here / "mask.npz", packed.getvalue())
             write_bytes(here / "picture.png", figure_png(one.plot()))
-            meta = {**one._meta(), "position": i}
+            meta = {**one._meta(), "position": i, "target": None if one.target is None else int(one.target[0])}
+            classes = one.labels or [f"class {k}" for k in range(one.scores.input.shape[1])]
+            meta["probabilities"] = {
+                name: dict(zip(classes, value[0].tolist(), strict=True)) for name, value in one.scores._asdict().items()
+            }
             write_bytes(here / "explanation.json", json.dumps(meta, indent=2).encode())
         return folder
 
@@ -272,6 +276,8 @@ class Explanation:
             if meta.pop("format") != _FORMAT:
                 raise OutputError(f"{str(folder)!r} was saved by another version; save it again with this one")
             position = int(meta.pop("position", 0))
+            for told in ("target", "probabilities"):  # for people; the arrays have them too
+                meta.pop(told, None)
             scores = Scores(arrays["scores_input"], arrays["scores_kept"], arrays["scores_removed"])
             meta["labels"] = None if meta["labels"] is None else tuple(meta["labels"])
             meta["stft"] = None if meta["stft"] is None else STFT(**meta["stft"])

@@ -90,6 +90,9 @@ class SpectralFrontend(nn.Module):
             "layout": self.layout,
         }
 
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.config().items() if name != "type")
+
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to features in the chosen layout."""
         with torch.autocast(waveform.device.type, enabled=False):

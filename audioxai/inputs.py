@@ -83,8 +83,10 @@ def _as_tensor(given: Any) -> Tensor:
         # Torch takes neither foreign byte orders nor negative strides, and warns about read-only memory.
         return torch.as_tensor(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     except (TypeError, ValueError, RuntimeError) as error:
+        files = isinstance(given, list | tuple) and any(isinstance(one, str | os.PathLike) for one in given)
+        why = "give one file at a time, or all to explain_dataset" if files else str(error)
         raise InputError(
-            f"a waveform is a tensor, an array or the path of a file; got {type(given).__name__} ({error})"
+            f"a waveform is a tensor, an array or the path of a file; got {type(given).__name__} ({why})"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, nearest
+from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError, nearest
 
 if TYPE_CHECKING:
     from audioxai.classifier import AudioClassifier
@@ -179,6 +179,8 @@ def _dry_runs(classifier: AudioClassifier) -> list[dict[str, torch.Size]]:
             noise = 0.1 * torch.randn(2, round(seconds * classifier.sample_rate), generator=generator)
             try:
                 runs.append(module_shapes(classifier, noise.to(classifier.device)))
+            except LabelsError:  # at any length
+                raise
             except (AudioXAIError, RuntimeError) as error:
                 failure = error
             if len(runs) == 2:

@@ -242,7 +242,7 @@ class ZeroShotClassifier(AudioClassifier):
             self.labels, self.network.text = before
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature:.4g}"
+        return f"{super().extra_repr()}, temperature={self.temperature:.4g}"
 
     def fingerprint(self) -> str:
         """As of any classifier, with the text tower's weights and the temperature; prompts may change."""

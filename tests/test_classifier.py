@@ -160,3 +160,18 @@ def test_a_network_that_works_in_place_changes_nothing(space):
         explanation = method(classifier, space=space, scale="magnitude").explain(clips, 0)
         assert torch.equal(clips, before)
         assert torch.equal(explanation.input, before)
+
+
+def test_a_wrong_number_of_labels_is_told_as_it_is():
+    layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    frontend = ax.LogMel(8000, 20, layout="B1MN")
+    classifier = ax.AudioClassifier(nn.Sequential(*layers), sample_rate=8000, frontend=frontend, labels=["a", "b"])
+    for use in (lambda: ax.GradCAM(classifier), lambda: classifier(networks.clips(1, 4000))):
+        with pytest.raises(ClassifierError, match="^the network has 3 outputs, but 2 labels were given$"):
+            use()
+
+
+def test_what_was_built_can_be_read():
+    shown = repr(networks.log_mel_cnn())
+    assert "sample_rate=8000" in shown and "labels=" in shown
+    assert "n_mels=20" in repr(ax.LogMel(8000, 20)) and "power=2" in repr(ax.LogMel(8000, 20, power=2))

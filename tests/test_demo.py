@@ -49,7 +49,7 @@ def test_the_page(demo: tuple[Path, Path, str]) -> None:
     assert text.count("<audio") == 3 * 2 * SIZES.shown  # three players, each mixture explained for both its sounds
     classes = mixtures(SIZES.held_out, seed=3).classes[: SIZES.shown].flatten().tolist()
     for k in classes:
-        assert f"where is the {EVENTS[k]}?" in text
+        assert f"{EVENTS[k]} asked for" in text
     assert "http://" not in text
     assert "https://" not in text
 

@@ -374,3 +374,17 @@ def test_clips_with_and_without_a_class_are_not_joined(tmp_path):
     explainer.explain(clips[1:], lambda logits: logits.sum(1), names=["b"]).save(tmp_path)
     with pytest.raises(InputError, match="differ in size or settings"):
         ax.Explanation.load(tmp_path)
+
+
+@pytest.mark.parametrize("labels", [("a", "b", "c", "d"), None])
+def test_the_json_tells_the_probabilities(tmp_path, labels):
+    classifier = networks.log_mel_cnn()
+    classifier.labels = labels
+    explanation = ax.EnergyMask(classifier).explain(networks.clips(1, 4000), 1, names=["clip"])
+    explanation.save(tmp_path)
+    told = json.loads((tmp_path / "clip" / "explanation.json").read_text())
+    assert told["target"] == 1
+    for name, scores in explanation.scores._asdict().items():
+        assert list(told["probabilities"][name]) == list(labels or ("class 0", "class 1", "class 2", "class 3"))
+        assert list(told["probabilities"][name].values()) == pytest.approx(scores[0].tolist())
+    assert torch.equal(ax.Explanation.load(tmp_path).target, explanation.target)

@@ -81,6 +81,7 @@ def test_half_precision_is_widened():
         (np.array([0.0, np.nan]), "clip 0 of 1"),
         ({"waveform": CLIPS}, "dict"),
         ([[0.0, 1.0], [0.0]], "list"),
+        (["a.wav", "b.wav"], "one file at a time, or all to explain_dataset"),
         (object(), "object"),
     ],
 )

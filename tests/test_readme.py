@@ -24,8 +24,8 @@ def test_readme(tmp_path, monkeypatch):
     exec(compile(teaser.replace("fit(loader)", "fit(loader, epochs=1)"), "README.md", "exec"), namespace)
     assert namespace["mask"].shape == (1, 513, 87)
     assert namespace["audio"].shape == (1, 16000)
-    assert (tmp_path / "explained" / "index.html").stat().st_size > 10_000
-    assert {p.name for p in (tmp_path / "explained" / "clip_0").iterdir()} == {
+    assert (tmp_path / "glass" / "index.html").stat().st_size > 10_000
+    assert {p.name for p in (tmp_path / "glass" / "clip_0").iterdir()} == {
         "mask.npz", "input.wav", "explanation.wav", "removed.wav", "picture.png", "explanation.json",
     }  # fmt: skip
 

@@ -41,7 +41,8 @@ def from_huggingface(
 
     Args:
         model: of one of the :data:`FAMILIES`, ``...ForSequenceClassification``, ``...ForAudioClassification`` or
-            ``...ForAudioFrameClassification``; or its name on the hub or folder, loaded with the extractor saved there.
+            ``...ForAudioFrameClassification``; its name on the hub or folder, loaded with the extractor saved there; or
+            an audio-classification pipeline.
         feature_extractor: the extractor or processor; default the one saved beside the model.
         labels: K names; default ``config.id2label``.
         multilabel: probabilities are sigmoids; default by ``config.problem_type``, where a regression counts too.
@@ -58,6 +59,10 @@ def from_huggingface(
         ClassifierError: the model is no audio classifier that can be wrapped, or the wrapped one answers otherwise.
         ConfigError: no extractor is known.
     """
+    inner = getattr(model, "model", None)  # of a pipeline
+    if not isinstance(model, nn.Module) and isinstance(inner, nn.Module):
+        feature_extractor = feature_extractor or getattr(model, "feature_extractor", None)
+        model = inner
     if not isinstance(model, nn.Module | str | os.PathLike):
         raise ConfigError(f"from_huggingface takes a model, its name or its folder; got {type(model).__name__}")
     source: Any = model if isinstance(model, nn.Module) else _load_model(os.fspath(model), revision)

@@ -45,6 +45,9 @@ def benchmark(
     classifier_epochs: Annotated[int, typer.Option(min=1, help="Passes of each network's training.")] = 50,
     clips: Annotated[Optional[int], typer.Option(min=1, help="Explain only so many of each test set.")] = None,  # noqa: UP045
     per_clip: Annotated[int, typer.Option(min=1, help="Contaminated items of each clip.")] = 1,
+    exclude_same_class: Annotated[
+        bool, typer.Option("--exclude-same-class", help="In mixtures, no clip meets one of its own class.")
+    ] = False,
     prompt_clips: Annotated[int, typer.Option(min=0, help="For prompt sensitivity of a CLAP, of each test set.")] = 20,
     seconds: Annotated[float, typer.Option(min=0.05, max=600, help="Length that clips are cut or padded to.")] = 5.0,
     budget: Annotated[
@@ -69,7 +72,8 @@ def benchmark(
         data=data, root=root, out=out, conditions=_names(conditions), spaces=_names(spaces), methods=_names(methods),
         seeds=seeds, network=network, classifier=None if classifier is None else own_classifier(classifier),
         labels=labels, speech=speech, noise=noise, manifests=manifests, epochs=epochs,
-        classifier_epochs=classifier_epochs, clips=clips, per_clip=per_clip, prompt_clips=prompt_clips, seconds=seconds,
+        classifier_epochs=classifier_epochs, clips=clips, per_clip=per_clip, exclude_same_class=exclude_same_class,
+        prompt_clips=prompt_clips, seconds=seconds,
         budget=budget, precision=precision, device=device, skip_bad=skip_bad, workers=workers,
     )  # fmt: skip
     report = run(settings, tell, command=" ".join(["audioxai", *map(shlex.quote, sys.argv[1:])]))

@@ -63,11 +63,16 @@ class BenchmarkData:
             return found
         return None
 
-    def manifest(self, condition: str, *, per_clip: int = 1, seed: int = 0) -> Manifest:
-        """The frozen test set of a condition."""
-        count = 1 if condition == "id" else per_clip
-        name = f"{self.name}-{condition}"
-        return freeze(self.test, condition, self.noises(condition), per_clip=count, seed=seed, name=name)
+    def manifest(
+        self, condition: str, *, per_clip: int = 1, seed: int = 0, exclude_same_class: bool = False
+    ) -> Manifest:
+        """The frozen test set of a condition; clips of classes meet none of their own if that is asked for."""
+        noises = self.noises(condition)
+        return freeze(
+            self.test, condition, noises, per_clip=1 if condition == "id" else per_clip, seed=seed,
+            exclude_same_class=exclude_same_class and isinstance(noises, LabelledClips),
+            name=f"{self.name}-{condition}",
+        )  # fmt: skip
 
     def test_set(self, manifest: Manifest, *, check: bool = False) -> ManifestDataset:
         """The audio of a manifest; ``check`` compares all files with its hashes."""

@@ -65,7 +65,7 @@ def write_report(report: Report) -> list[Path]:
         report.samples,
         page,
         title="Benchmark",
-        tables=[(table.title, table.results.rows()) for table in report.tables],
+        tables=[(table.title, table.results.rows(), [*table.facts, *table.results.notes()]) for table in report.tables],
         pictures=[(t.title, p.read_bytes()) for t, p in zip(report.tables, pictures, strict=True)],
     )
     return [*(folder / name for name in files), *pictures, page]

@@ -112,7 +112,10 @@ class _Run:
 
     def prepare(self, data: BenchmarkData) -> tuple[list[TestSet], list[Method]]:
         s = self.settings
-        sets = [make_set(data, condition, s.per_clip, s.clips, s.manifests) for condition in s.conditions]
+        sets = [
+            make_set(data, condition, s.per_clip, s.clips, s.manifests, s.exclude_same_class)
+            for condition in s.conditions
+        ]
         self.stages = Stages(s, self.store, data, self.device, self.say)
         return sets, choose_methods(s.methods)
 
@@ -166,7 +169,7 @@ class _Run:
         predicted, labels = found["predicted"], found["labels"]
         # The clip's own part is the truth only where its class is explained, and the other part is not of it too.
         truth = torch.tensor([predicted[0][i] == labels[i] and not one.same[i] for i in one.items])
-        rows, spread, notes = Results(), {}, list(notes)
+        rows, spread, notes = Results(), {}, [*notes, *_left_out(one, predicted[0], labels)]
         prompts: dict[str, Mapping[str, float]] = {}
         for method in methods:
             runs = [self.stages.scores(one, space, method, seed) for seed in self.stages.seeds(method)]
@@ -180,7 +183,7 @@ class _Run:
                 for metric in scores.keys() & set(GROUND_TRUTH):
                     scores[metric][~truth] = torch.nan
             row, fits = average_runs(method.name, [average_items(run, one.sources) for run in done])
-            for name in ("scores", "failures", "seconds", "passes", "runs"):
+            for name in ("scores", "failures", "seconds", "passes", "runs", "scales"):
                 getattr(rows, name).update(getattr(row, name))
             if fits:
                 spread[method.name] = fits
@@ -207,3 +210,15 @@ class _Run:
             name = f"{one.condition}: {one.manifest.items[item].clip} ({one.data.labels[label]})"
             samples.append(chosen.explain(waveform, names=[name]))
         return samples
+
+
+def _left_out(one: TestSet, predicted: Sequence[int], labels: Sequence[int]) -> list[str]:
+    """Why measures of known parts are undefined for some items."""
+    wrong = sum(predicted[i] != labels[i] for i in one.items)
+    own = sum(predicted[i] == labels[i] and one.same[i] for i in one.items)
+    if one.condition == "id" or not wrong + own:
+        return []
+    return [
+        f"Measures of known parts leave out {wrong} of {len(one.items)} item(s), which the network names wrongly"
+        + (f", and {own} in which the clip meets one of its own class." if own else ".")
+    ]

@@ -73,7 +73,14 @@ class TestSet:
         return replace(self, items=_items(self.manifest, self.data.classes, self.items, count))
 
 
-def make_set(data: BenchmarkData, condition: str, per_clip: int, clips: int | None, frozen: Path | None) -> TestSet:
+def make_set(
+    data: BenchmarkData,
+    condition: str,
+    per_clip: int,
+    clips: int | None,
+    frozen: Path | None,
+    exclude_same_class: bool = False,
+) -> TestSet:
     """Make a condition's test set, or read a frozen one and compare all its files with their hashes.
 
     Args:
@@ -82,6 +89,7 @@ def make_set(data: BenchmarkData, condition: str, per_clip: int, clips: int | No
         per_clip: contaminated items of each clip.
         clips: most clips that are explained.
         frozen: folder of manifests, or ``None``.
+        exclude_same_class: no clip meets one of its own class; frozen manifests stay as they are.
 
     Raises:
         AudioFileError: recordings that are missing, or differ from the manifest's.
@@ -89,7 +97,7 @@ def make_set(data: BenchmarkData, condition: str, per_clip: int, clips: int | No
         OutputError: no manifest in ``frozen``.
     """
     if frozen is None:
-        manifest = data.manifest(condition, per_clip=per_clip)
+        manifest = data.manifest(condition, per_clip=per_clip, exclude_same_class=exclude_same_class)
     else:
         manifest = Manifest.load(frozen / f"{condition}.json")
     made = data.test_set(manifest, check=frozen is not None)

@@ -34,6 +34,7 @@ class Settings:
         classifier_epochs: passes of each network's training.
         clips: explain this many of each test set at most, spread over the classes.
         per_clip: contaminated items of each clip.
+        exclude_same_class: in mixtures, no clip meets one of its own class; published tables let it.
         prompt_clips: of each test set, for the prompt sensitivity of a zero-shot network; 0: none.
         speech, noise, labels: see :func:`audioxai.benchmark.protocol.load_data`.
         manifests: folder of frozen manifests, one ``CONDITION.json`` each, in place of those that seed 0 gives.
@@ -58,6 +59,7 @@ class Settings:
     classifier_epochs: int = 50
     clips: int | None = None
     per_clip: int = 1
+    exclude_same_class: bool = False
     prompt_clips: int = 20
     speech: Path | None = None
     noise: Path | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -56,12 +56,19 @@ class Table:
         """Clips in the test set."""
         return max(map(self.results.clips, self.results.scores), default=0)
 
+    @property
+    def facts(self) -> list[str]:
+        """What stands above the table: clips, accuracy and notes."""
+        accuracy = ", ".join(f"{who} {100 * value:.1f} %" for who, value in self.accuracy.items())
+        several = [f"Mean of several fits: {', '.join(self.spread)}."] if self.spread else []
+        return [f"{self.clips} clips. Accuracy: {accuracy}.", *self.notes, *several]
+
     def _only(self, metrics: Sequence[str]) -> Results:
         scores = {
             name: {key: value for key, value in found.items() if key in metrics}
             for name, found in self.results.scores.items()
         }
-        return Results(scores, self.results.failures, self.results.seconds, self.results.passes, self.results.runs)
+        return replace(self.results, scores=scores)
 
     @property
     def _main(self) -> list[str]:
@@ -70,10 +77,7 @@ class Table:
 
     def to_markdown(self) -> str:
         """Corrected and published-style metrics, known parts, intervals, who leads, and the published table."""
-        accuracy = ", ".join(f"{who} {100 * value:.1f} %" for who, value in self.accuracy.items())
-        parts = [f"## {self.title}", f"{self.clips} clips. Accuracy: {accuracy}.", *self.notes]
-        if self.spread:
-            parts.append(f"Mean of several fits: {', '.join(self.spread)}.")
+        parts = [f"## {self.title}", *self.facts]
         parts.append(self._only(self._main).to_markdown(costs=True))
         extra = [key for key in (*_REFERENCE, *GROUND_TRUTH) if self._has(key)]
         if extra:
@@ -161,7 +165,8 @@ def average_items(run: Results, sources: Sequence[str]) -> Results:
         for key, value in row.items()
     }
     failures = {int(place[item]): why for item, why in run.failures.get(name, {}).items()}
-    return Results({name: scores}, {name: failures}, run.seconds, run.passes, {name: len(sources) // len(clips)})
+    runs = {name: len(sources) // len(clips)}
+    return replace(run, scores={name: scores}, failures={name: failures}, runs=runs)
 
 
 def average_runs(name: str, runs: Sequence[Results]) -> tuple[Results, dict[str, tuple[float, float]]]:
@@ -187,7 +192,9 @@ def average_runs(name: str, runs: Sequence[Results]) -> tuple[Results, dict[str,
             means = [float(row[key].double().nanmean()) for row in rows]
             spread[key] = min(means), max(means)
     each = next(iter(runs[0].runs.values()), 1)  # items of a clip that each run is the mean of
-    return Results({name: scores}, {name: failures}, {name: seconds}, {name: passes}, {name: each * len(runs)}), spread
+    scales = dict.fromkeys((name,), next(iter(runs[0].scales.values()))) if runs[0].scales else {}
+    fits = {name: each * len(runs)}
+    return Results({name: scores}, {name: failures}, {name: seconds}, {name: passes}, fits, scales), spread
 
 
 def leads(table: Table, ours: str = "L-MAC (evidence)") -> list[str]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from audioxai.classifier import AudioClassifier
-from audioxai.errors import ClassifierError, ConfigError, InputError
+from audioxai.errors import ClassifierError, ConfigError, InputError, nearest
 from audioxai.explainers.normalise import Normalise, to_mask
 from audioxai.explainers.score import Score, check_logits
 from audioxai.explanation import Explanation, Scores
@@ -109,7 +109,13 @@ class Explainer:
         normalise: Normalise = "relu_percentile",
         seed: int = 0,
         heard: bool = False,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            own = [vars(kind).get("__init__") for kind in type(self).__mro__]
+            known = {name for one in own for name in getattr(one, "__kwdefaults__", None) or ()}
+            name = next(iter(unknown))
+            raise ConfigError(f"{type(self).__name__} has no option {name!r}; the nearest are {nearest(name, known)}")
         if not isinstance(classifier, AudioClassifier):
             raise ConfigError(
                 f"an explainer takes an AudioClassifier; got {type(classifier).__name__}. "

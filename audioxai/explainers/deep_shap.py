@@ -51,7 +51,12 @@ class DeepSHAP(WithBaseline):
             gradient = self._slopes(values[clip], start, clip, score)
             total.index_add_(0, clip, gradient * (values[clip] - start) / len(starts))
         completeness_gap(
-            self, values, starts, total, score, "the network holds operations without a rule, such as attention"
+            self,
+            values,
+            starts,
+            total,
+            score,
+            "the network holds operations without a rule, such as attention, layer norm or products of features",
         )
         return total
 

@@ -116,6 +116,7 @@ def evaluate(
     asked = None if metrics is None else find_metrics(metrics)
     collected: dict[str, list[dict[str, Tensor]]] = {name: [] for name in named}
     results = Results({}, {name: {} for name in named}, dict.fromkeys(named, 0.0), dict.fromkeys(named, 0))
+    results.scales.update({name: explainer.space.scale for name, explainer in named.items()})
     first_error: dict[str, Exception] = {}
     seen = 0
     for batch in loader:

@@ -38,6 +38,7 @@ class Results:
         seconds: explainer to the wall time of explaining and scoring, in s.
         passes: explainer to the rows that the classifier's network was given, over all clips.
         runs: explainer to the number of fits that each score is the mean of, where there is more than one.
+        scales: explainer to what its masks multiply, ``"log1p"`` or ``"magnitude"``.
     """
 
     scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Results:
     seconds: dict[str, float] = field(default_factory=dict)
     passes: dict[str, int] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    scales: dict[str, str] = field(default_factory=dict)
 
     def _values(self, explainer: str, name: str) -> Tensor:
         for asked, known, what in (
@@ -134,6 +136,13 @@ class Results:
             if failed_clips := self.failures.get(explainer, {}):
                 clip, reason = next(iter(failed_clips.items()))
                 notes.append(f"{explainer}: {len(failed_clips)} clip(s) could not be explained; clip {clip}: {reason}")
+        scales: dict[str, list[str]] = {}
+        for explainer in self.scores:
+            if explainer in self.scales:
+                scales.setdefault(self.scales[explainer], []).append(explainer)
+        if len(scales) > 1:
+            told = "; ".join(f"{scale}: {', '.join(explainers)}" for scale, explainers in sorted(scales.items()))
+            notes.append(f"Masks of different scales do not compare. {told}.")
         return [" ".join(note.split()) for note in notes]
 
     def __str__(self) -> str:
@@ -185,6 +194,7 @@ class Results:
                 "failed": len(self.failures.get(explainer, {})),
                 "seconds": self.seconds.get(explainer),
                 "passes": self.passes.get(explainer),
+                "scale": self.scales.get(explainer),
                 "metrics": metrics,
             }
         return json.dumps({"explainers": found, "notes": self.notes()}, indent=1)
@@ -209,7 +219,7 @@ class Results:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # names are free
 
         write_whole(path, write)
-        names = ("failures", "seconds", "passes", "runs")
+        names = ("failures", "seconds", "passes", "runs", "scales")
         facts = {"scores": index} | {name: getattr(self, name) for name in names}
         write_bytes(beside, json.dumps(facts, indent=1).encode())
 
@@ -229,7 +239,8 @@ class Results:
                     for i, (explainer, names) in enumerate(facts["scores"].items())
                 }
             failures = {name: {int(k): v for k, v in found.items()} for name, found in facts["failures"].items()}
-            return cls(scores, failures, facts["seconds"], facts["passes"], facts.get("runs", {}))
+            more = facts.get("runs", {}), facts.get("scales", {})
+            return cls(scores, failures, facts["seconds"], facts["passes"], *more)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise OutputError(f"{str(path)!r} holds no saved results: {error}") from error
 

@@ -74,7 +74,7 @@ def render(
     explanations: Sequence[Explained],
     *,
     title: str = "audioxai",
-    tables: Sequence[tuple[str, Sequence[Mapping[str, str]]]] = (),
+    tables: Sequence[tuple[str, Sequence[Mapping[str, str]], Sequence[str]]] = (),
     pictures: Sequence[tuple[str, bytes]] = (),
 ) -> str:
     """The page as text.
@@ -82,7 +82,7 @@ def render(
     Args:
         explanations: explanations of any number of clips each; all clips appear in this order.
         title: heading of the page.
-        tables: captions and rows, column to cell, shown below the clips.
+        tables: captions, rows, column to cell, and notes, shown below the clips.
         pictures: captions and PNGs, shown after the tables.
 
     Raises:
@@ -104,7 +104,9 @@ def render(
         mixed=mixed,
         log1p=log1p,
         top=_TOP,
-        tables=[(page_text(caption), list(rows)) for caption, rows in tables],
+        tables=[
+            (page_text(caption), list(rows), [page_text(note) for note in notes]) for caption, rows, notes in tables
+        ],
         pictures=[(page_text(caption), data_address("image/png", png)) for caption, png in pictures],
     )
 

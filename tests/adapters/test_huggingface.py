@@ -396,3 +396,13 @@ def test_transformers_is_absent_or_broken(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(MissingDependencyError, match=r"does not load \(libtorchaudio.so.*audioxai doctor"):
         ax.from_huggingface("some/model")
+
+
+def test_a_pipeline_is_its_model_and_extractor():
+    model, extractor = make("AST")
+    pipeline = tiny_models.transformers().pipeline(
+        "audio-classification", model=model, feature_extractor=extractor, device="cpu"
+    )
+    classifier = ax.from_huggingface(pipeline)
+    assert classifier.network.model is pipeline.model
+    assert torch.equal(classifier(CLIPS), ax.from_huggingface(model, extractor)(CLIPS))

@@ -388,3 +388,23 @@ def test_out_of_memory_halves_the_batch_and_is_said_once():
     assert len(lines) == 1
     with pytest.raises(torch.OutOfMemoryError):
         halving(lambda _: attempt(100), 2, quiet)
+
+
+def test_clips_of_their_own_class_are_told_or_left_out(tmp_path):
+    root, labels = trees.folder(tmp_path / "clips", per_class=8)
+    where = {"labels": labels, "classifier": own(), "conditions": ("mixtures",), **SMALL, "methods": ("gradcam",)}
+    plain = run(Settings("folder", root, tmp_path / "plain", per_clip=3, **where), quiet)
+    told = [note for note in plain.tables[0].notes if note.startswith("Measures of known parts leave out")]
+    assert len(told) == 1
+    write_report(plain)
+    page = (tmp_path / "plain" / "index.html").read_text()
+    assert told[0] in page and "Accuracy: network" in page
+    data = load_data("folder", root, labels=labels, conditions=("mixtures",), seconds=1.0)
+    made = make_set(data, "mixtures", 3, None, None, True)
+    assert not any(made.same)
+    usual = make_set(data, "mixtures", 3, None, None)
+    assert any(usual.same)
+    run(Settings("folder", root, tmp_path / "other", per_clip=3, exclude_same_class=True, **where), quiet)
+    frozen = json.loads((tmp_path / "other" / "manifests" / "mixtures.json").read_text())
+    for item in frozen["items"]:
+        assert item["clip"].split("-")[0] != item["noise"].split("-")[0]

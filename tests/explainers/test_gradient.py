@@ -202,3 +202,17 @@ def test_integrated_gradients_of_many_clips_keep_to_max_batch():
         seen.clear()
         made.explain(networks.clips(7, 3000)).scores  # noqa: B018
         assert 0 < max(seen) <= 4, method
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "words"),
+    [
+        (ax.IntegratedGradients, "baselines", "no option 'baselines'; the nearest are 'baseline'"),
+        (ax.SmoothGrad, "nsamples", "'n_samples'"),
+        (ax.LMAC, "Lambda_S", "'lambda_s'"),
+        (ax.EnergyMask, "scales", "'scale'"),
+    ],
+)
+def test_an_unknown_option_names_the_nearest(method, name, words):
+    with pytest.raises(ConfigError, match=words):
+        method(networks.log_mel_cnn(), **{name: 1})

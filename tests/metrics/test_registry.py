@@ -12,6 +12,7 @@ import audioxai as ax
 from audioxai.errors import ConfigError, InputError
 from audioxai.metrics import GROUND_TRUTH, METRICS, STANDARD, Metric, clip_scores, evaluate, functional
 from audioxai.metrics.invariants import check_scores
+from audioxai.metrics.registry import find_metrics
 
 PAGES = Path(__file__).parents[2] / "docs" / "metrics"
 
@@ -159,3 +160,9 @@ def test_every_metric_has_its_page():
         direction = {1: "Higher is better", -1: "Lower is better", 0: "None"}[metric.direction]
         assert f"**Direction.** {direction}" in text, name
         assert page.name in index, name
+
+
+def test_names_are_found_whatever_their_case():
+    for given, meant in (("ad", "'AD'"), ("FID-IN", "'Fid-In'"), ("Sir Gain", "'SIR gain'")):
+        with pytest.raises(ConfigError, match=f"nearest: {meant}"):
+            find_metrics([given])

@@ -233,3 +233,15 @@ def test_columns_are_joined_by_name():
 
 def test_no_negative_zero():
     assert Results({"a": {"FF": torch.tensor([-1e-9, 0.0])}}).rows()[0]["FF"] == "0.00"
+
+
+def test_rows_of_different_scales_are_told(tmp_path):
+    classifier, clips = networks.log_mel_cnn(), networks.clips(2, 4000)
+    both = {"a": ax.EnergyMask(classifier, scale="magnitude"), "b": ax.EnergyMask(classifier, scale="log1p")}
+    found = ax.evaluate(both, [clips], metrics=["AD"])
+    note = "Masks of different scales do not compare. log1p: b; magnitude: a."
+    assert note in found.to_markdown() and note in found.to_latex() and note in found.to_json()
+    found.save(tmp_path / "scores")
+    assert Results.load(tmp_path / "scores").notes() == found.notes()
+    one = ax.evaluate({"a": both["a"]}, [clips], metrics=["AD"])
+    assert one.scales == {"a": "magnitude"} and not any("scale" in note for note in one.notes())

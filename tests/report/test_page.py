@@ -359,7 +359,7 @@ def test_players_of_a_long_page_load_when_near(browser: Any, tmp_path: Path) -> 
 
 def test_tables_and_pictures_below_the_clips() -> None:
     rows = [{"": HOSTILE, "AD": "1.0"}, {"": "other", "AD": "2.0"}]
-    text = render([make()], tables=[(HOSTILE, rows)], pictures=[("a plot", b"png")])
+    text = render([make()], tables=[(HOSTILE, rows, [HOSTILE])], pictures=[("a plot", b"png")])
     page = Page(text)
     assert "window.hacked=1</script>" not in text
     assert any(row.split() == ["other", "2.0"] for row in page.rows)

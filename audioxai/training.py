@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +23,7 @@ from torch import Tensor, nn
 from audioxai.errors import ConfigError, InputError, OutputError
 from audioxai.files import write_bytes
 from audioxai.progress import disable
+from audioxai.randomness import own_random_state, renew_workers, seed_everything
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -127,11 +126,12 @@ def train(
         loader = accelerator.prepare(loader)
     state = _State(module, optimizer, options, identity or {})
     state.batches = _length(loader) or 0
-    with _own_random_state(parameters[0].device, loader, val_loader):
+    with own_random_state(parameters[0].device, loader, val_loader):
         state.resume()
         while state.epoch < options.epochs and not state.stopped:
-            _seed_everything(options.seed * 1_000_003 + state.epoch, loader)
-            _renew_workers(loader, options)
+            seed_everything(options.seed * 1_000_003 + state.epoch, loader)
+            if options.checkpoint is not None:
+                renew_workers(loader)
             start, batches, clips = time.perf_counter(), 0, 0
             sums: dict[str, Tensor] = {}
             module.train()
@@ -159,7 +159,7 @@ def train(
             state.batches = batches
             means = {k: float(v) / clips for k, v in sums.items()}
             if val_loader is not None:
-                _seed_everything(options.seed, val_loader)  # the same draws in every epoch
+                seed_everything(options.seed, val_loader)  # the same draws in every epoch
                 means["val_loss"] = _validate(module, step, val_loader, accelerator)
             record = {"epoch": float(state.epoch + 1), **_over_processes(means, accelerator)}
             record["seconds"] = time.perf_counter() - start
@@ -363,37 +363,3 @@ def _over_processes(means: dict[str, float], accelerator: Accelerator) -> dict[s
         return means
     values = torch.tensor(list(means.values()), dtype=torch.float64, device=accelerator.device)
     return dict(zip(means, accelerator.reduce(values, reduction="mean").tolist(), strict=True))
-
-
-@contextmanager
-def _own_random_state(device: torch.device, *loaders: Any) -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()
-    states = [(generator, generator.get_state()) for loader in loaders for generator in _generators(loader)]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
-            for generator, before in states:
-                generator.set_state(before)
-
-
-def _generators(loader: Any) -> list[torch.Generator]:
-    """Those that a loader draws from."""
-    found = [getattr(holder, "generator", None) for holder in (loader, getattr(loader, "sampler", None))]
-    return [generator for generator in found if isinstance(generator, torch.Generator)]
-
-
-def _renew_workers(loader: Any, options: TrainingOptions) -> None:
-    """Workers that outlive an epoch would go on with its random state, which no checkpoint holds."""
-    if options.checkpoint is not None and getattr(loader, "persistent_workers", False):
-        loader._iterator = None
-
-
-def _seed_everything(seed: int, loader: Any) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    for generator in _generators(loader):
-        generator.manual_seed(seed)

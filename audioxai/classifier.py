@@ -18,6 +18,8 @@ from audioxai.latents import LatentLayer, choose_layers, name_of, read_layers
 
 __all__ = ["AudioClassifier"]
 
+_SHOWN = 12  # labels, where a classifier is printed
+
 
 class AudioClassifier(nn.Module):
     """Any network that classifies audio, wrapped so that every explainer can work on it.
@@ -73,7 +75,8 @@ class AudioClassifier(nn.Module):
             name_of(network, layer)  # an unknown one is refused here
 
     def extra_repr(self) -> str:
-        return f"sample_rate={self.sample_rate}, labels={self.labels}, multilabel={self.multilabel}"
+        labels = self.labels if self.labels is None or len(self.labels) <= _SHOWN else f"{len(self.labels)} of them"
+        return f"sample_rate={self.sample_rate}, labels={labels}, multilabel={self.multilabel}"
 
     @property
     def device(self) -> torch.device:

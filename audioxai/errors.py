@@ -40,16 +40,16 @@ class ClassifierError(AudioXAIError, RuntimeError):
     """A network that does not behave as a classifier, or failed on an input."""
 
 
+class LabelsError(ClassifierError):
+    """More or fewer labels than the network has outputs."""
+
+
 class AudioFileError(AudioXAIError, OSError):
     """An audio file that is missing, empty, truncated or not audio."""
 
 
 class OutputError(AudioXAIError, OSError):
     """A result that could not be written, or a saved one that cannot be read."""
-
-
-class LabelsError(ClassifierError):
-    """As many labels as a network has outputs are needed."""
 
 
 class NotFittedError(AudioXAIError, ValueError, AttributeError):

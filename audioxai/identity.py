@@ -21,15 +21,17 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(describe(value), sort_keys=True).encode()).hexdigest()
 
 
-def describe(value: Any, _above: tuple[Any, ...] = ()) -> Any:
+def describe(value: Any) -> Any:
     """A value as JSON types; functions by their code and by what they hold and name, objects by their attributes."""
+    return _describe(value, [])
+
+
+def _describe(value: Any, seen: list[Any]) -> Any:
+    """With ``seen``, each function and object is described once, however often and by whatever way it is reached."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if any(value is one for one in _above):
-        return "(itself)"
-    above = (*_above, value)
     if isinstance(value, nn.Module):
         digest = hashlib.sha256(repr(value).encode())
         hash_weights(digest, value)
@@ -42,23 +44,28 @@ def describe(value: Any, _above: tuple[Any, ...] = ()) -> Any:
     if isinstance(value, bytes):
         return _bytes(value)
     if isinstance(value, Mapping):
-        return {str(key): describe(entry, above) for key, entry in value.items()}
+        return {str(key): _describe(entry, seen) for key, entry in value.items()}
     if isinstance(value, tuple | list | np.ndarray):
-        return [describe(entry, above) for entry in value]
+        return [_describe(entry, seen) for entry in value]
     if isinstance(value, set | frozenset):
-        return sorted((describe(entry, above) for entry in value), key=json.dumps)
+        return sorted((_describe(entry, seen) for entry in value), key=json.dumps)
     if isinstance(value, functools.partial):
-        return ["partial", *(describe(part, above) for part in (value.func, value.args, value.keywords))]
+        return ["partial", *(_describe(part, seen) for part in (value.func, value.args, value.keywords))]
     if isinstance(value, MethodType):
-        return ["method", describe(value.__func__, above), describe(value.__self__, above)]
+        return ["method", _describe(value.__func__, seen), _describe(value.__self__, seen)]
+    for number, one in enumerate(seen):
+        if value is one:
+            return ["seen", number]
+    seen.append(value)
     if isinstance(value, FunctionType):
-        return ["function", value.__module__, value.__qualname__, *_function(value, above)]
+        return ["function", value.__module__, value.__qualname__, *_function(value, seen)]
     if hasattr(value, "__qualname__"):  # a class, or a function without code of its own
         return f"{value.__module__}.{value.__qualname__}"
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if hasattr(value, "__dict__"):
-        return [kind, describe(vars(value), above)]
-    return [kind, None if repr(value) == object.__repr__(value) else repr(value)]
+        return [kind, _describe(vars(value), seen)]
+    told = repr(value)
+    return [kind, None if " at 0x" in told else told]  # an address is another in each process
 
 
 def hash_weights(digest: hashlib._Hash, module: nn.Module) -> None:
@@ -69,20 +76,20 @@ def hash_weights(digest: hashlib._Hash, module: nn.Module) -> None:
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
 
 
-def _function(function: FunctionType, above: tuple[Any, ...]) -> list[Any]:
+def _function(function: FunctionType, seen: list[Any]) -> list[Any]:
     """Code, defaults, captured values, and the plain values and functions of its module that it names."""
     captured = []
     for cell in function.__closure__ or ():
         try:
-            captured.append(describe(cell.cell_contents, above))
+            captured.append(_describe(cell.cell_contents, seen))
         except ValueError:  # not assigned yet
             captured.append(None)
     named = {
-        name: describe(value, above)
+        name: _describe(value, seen)
         for name, value in ((name, function.__globals__.get(name)) for name in _names(function.__code__))
         if not isinstance(value, ModuleType | type)
     }
-    defaults = describe([function.__defaults__, function.__kwdefaults__], above)
+    defaults = _describe([function.__defaults__, function.__kwdefaults__], seen)
     return [_code(function.__code__), defaults, captured, named]
 
 

@@ -6,6 +6,7 @@ import functools
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,3 +128,20 @@ def test_what_a_network_tells_of_itself_counts():
 
     found = {ax.AudioClassifier(Pooling(how), sample_rate=8000).fingerprint() for how in ("mean", "sum", "mean")}
     assert len(found) == 2
+
+
+def test_what_is_reached_by_many_ways_is_described_once():
+    tower = lambda x: x  # noqa: E731
+    for _ in range(60):  # 2 ** 60 ways to the first
+        tower = functools.partial(lambda one, other, x: one(other(x)), *[(lambda f: lambda x: f(x))(tower)] * 2)
+    assert digest_of(tower) == digest_of(tower)
+
+
+def test_addresses_do_not_count():
+    class Locked:
+        def __init__(self):
+            self.lock, self.inner = threading.Lock(), object()
+
+    first, second = Locked(), Locked()
+    assert repr(first.lock) != repr(second.lock)
+    assert digest_of(first) == digest_of(second)

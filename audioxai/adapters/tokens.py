@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.errors import ClassifierError, ConfigError
+from audioxai.latents import name_of
 
-__all__ = ["TokenMaps", "as_it_is", "find_blocks", "names_of", "spread"]
+__all__ = ["TokenMaps", "as_it_is", "find_blocks", "spread"]
 
 _MOST = 4
 
@@ -34,7 +35,7 @@ class TokenMaps(nn.Module):
         self._blocks = tuple(blocks)
 
     def extra_repr(self) -> str:  # part of a classifier's fingerprint
-        return f"blocks={names_of(self._blocks, self.model)}"
+        return f"blocks={[name_of(self.model, block) for block in self._blocks]}"
 
     @property
     def layers(self) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -107,12 +108,6 @@ def find_blocks(model: nn.Module) -> list[nn.Module]:
     if not lists:
         raise ClassifierError(f"{type(model).__name__} has no list of blocks whose tokens could be read")
     return list(lists[-1])
-
-
-def names_of(blocks: Sequence[nn.Module], model: nn.Module) -> list[str]:
-    """Where blocks are in a model."""
-    names = {id(module): name for name, module in model.named_modules()}
-    return [names.get(id(block), "") for block in blocks]
 
 
 def spread(count: int, asked: Sequence[int] | None, last: int) -> list[int]:

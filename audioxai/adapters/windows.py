@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audioxai.adapters.tokens import as_it_is, names_of
+from audioxai.adapters.tokens import as_it_is
 from audioxai.dsp import STFT, amplitude_to_db, stft
 from audioxai.errors import ConfigError
 from audioxai.frontends import LogMel
+from audioxai.latents import name_of
 
 __all__ = ["WindowedLogMel", "WindowedTower", "Windows"]
 
@@ -161,7 +162,7 @@ class WindowedTower(nn.Module):
         self._blocks = tuple(blocks)
 
     def extra_repr(self) -> str:  # part of a classifier's fingerprint
-        return f"blocks={names_of(self._blocks, self)}"
+        return f"blocks={[name_of(self, block) for block in self._blocks]}"
 
     @property
     def layers(self) -> dict[str, Callable[[Tensor], Tensor]]:

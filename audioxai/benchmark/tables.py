@@ -192,7 +192,7 @@ def average_runs(name: str, runs: Sequence[Results]) -> tuple[Results, dict[str,
             means = [float(row[key].double().nanmean()) for row in rows]
             spread[key] = min(means), max(means)
     each = next(iter(runs[0].runs.values()), 1)  # items of a clip that each run is the mean of
-    scales = dict.fromkeys((name,), next(iter(runs[0].scales.values()))) if runs[0].scales else {}
+    scales = {name: next(iter(runs[0].scales.values()))} if runs[0].scales else {}
     fits = {name: each * len(runs)}
     return Results({name: scores}, {name: failures}, {name: seconds}, {name: passes}, fits, scales), spread
 

@@ -115,8 +115,9 @@ def evaluate(
         raise ConfigError("two explainers share a name; pass a dict with a name for each")
     asked = None if metrics is None else find_metrics(metrics)
     collected: dict[str, list[dict[str, Tensor]]] = {name: [] for name in named}
-    results = Results({}, {name: {} for name in named}, dict.fromkeys(named, 0.0), dict.fromkeys(named, 0))
-    results.scales.update({name: explainer.space.scale for name, explainer in named.items()})
+    scales: dict[str, str] = {name: explainer.space.scale for name, explainer in named.items()}
+    zeros = dict.fromkeys(named, 0.0), dict.fromkeys(named, 0)
+    results = Results({}, {name: {} for name in named}, *zeros, scales=scales)
     first_error: dict[str, Exception] = {}
     seen = 0
     for batch in loader:

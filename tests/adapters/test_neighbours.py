@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from stand_ins import LABELS
 from torch import nn
 
 import audioxai as ax
+from audioxai.dsp import STFT
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.testing import check_explainer
 
@@ -140,6 +143,19 @@ def test_torchaudio_aligner_that_normalises_and_has_a_star():
         each = torch.cat([whole(clip[None])[0].amax(1) for clip in CLIPS * torch.tensor([[1.0], [0.1]])])
     torch.testing.assert_close(classifier(CLIPS * torch.tensor([[1.0], [0.1]])), each[:, :-1], rtol=1e-4, atol=1e-4)
     check_explainer(ax.GradCAM(classifier), CLIPS)
+
+
+def test_torchaudio_s_mel_spectrogram_in_decibels():
+    """The front end that docs/howto/wrap-a-classifier.md gives for it."""
+    pipeline()  # skips where torchaudio does not load
+    from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "wrap-a-classifier.md").read_text()
+    start = page.index("torchaudios = ax.LogMel(")
+    found = {"ax": ax, "STFT": STFT}
+    exec(page[start : page.index("\n)\n", start) + 2], found)
+    theirs = AmplitudeToDB()(MelSpectrogram(16000, 512, hop_length=160, n_mels=64)(CLIPS))
+    torch.testing.assert_close(found["torchaudios"](CLIPS), theirs, rtol=0, atol=1e-3)
 
 
 def test_torchaudio_without_a_head_is_refused():

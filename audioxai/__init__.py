@@ -4,10 +4,12 @@ explainer = LMAC(classifier).fit(loader)
 mask, audio = explainer.explain(waveform, target)
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from audioxai.audio import load, save
-from audioxai.classifier import AudioClassifier
+from audioxai import _moved
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import (
     AudioFileError,
     AudioXAIError,
@@ -45,14 +47,14 @@ from audioxai.explainers import (
     ScoreCAM,
     SmoothGrad,
 )
-from audioxai.explanation import Explanation, Scores
-from audioxai.frontends import LogMel, LogSTFT
-from audioxai.kaldi import KaldiFbank
+from audioxai.explainers.explanation import Explanation, Scores
+from audioxai.masking.spaces import MelSpace, STFTSpace, WaveformSpace
 from audioxai.metrics import evaluate
 from audioxai.pretrained import load_pretrained
-from audioxai.spaces import MelSpace, STFTSpace, WaveformSpace
+from audioxai.sound.files import load, save
+from audioxai.sound.frontends import LogMel, LogSTFT
+from audioxai.sound.kaldi import KaldiFbank
 from audioxai.version import __version__
-from audioxai.zero_shot import ZeroShotClassifier
 
 if TYPE_CHECKING:
     from audioxai.adapters.callable import from_callable
@@ -60,25 +62,28 @@ if TYPE_CHECKING:
     from audioxai.adapters.images import from_image_network
     from audioxai.adapters.speechbrain import from_speechbrain
     from audioxai.adapters.torchaudio import from_torchaudio
-    from audioxai.dataset import explain_dataset, read_dataset
+    from audioxai.bulk.dataset import explain_dataset, read_dataset
 
 #: Names that are imported on use, and the modules that hold them.
 _ON_USE = {
-    "explain_dataset": "audioxai.dataset",
+    "explain_dataset": "audioxai.bulk.dataset",
     "from_callable": "audioxai.adapters.callable",
     "from_huggingface": "audioxai.adapters.huggingface",
     "from_image_network": "audioxai.adapters.images",
     "from_speechbrain": "audioxai.adapters.speechbrain",
     "from_torchaudio": "audioxai.adapters.torchaudio",
-    "read_dataset": "audioxai.dataset",
+    "read_dataset": "audioxai.bulk.dataset",
 }
 
 
+_moved.install()
+
+
 def __getattr__(name: str) -> Any:
+    if name in _moved.MODULES:
+        return importlib.import_module(f"audioxai.{name}")
     if name not in _ON_USE:
         raise AttributeError(f"module 'audioxai' has no attribute {name!r}")
-    import importlib
-
     return getattr(importlib.import_module(_ON_USE[name]), name)
 
 

@@ -1,6 +1,6 @@
 """``python -m audioxai``: the command line."""
 
-from audioxai.cli import main
+from audioxai.commands.main import main
 
 if __name__ == "__main__":
     main()

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audioxai.classifiers.latents import PROBE_SECONDS
 from audioxai.errors import AudioXAIError, ConfigError, InputError, TargetError, nearest
 from audioxai.explainers.base import Explainer
-from audioxai.explanation import Explanation
-from audioxai.latents import PROBE_SECONDS
+from audioxai.explainers.explanation import Explanation
 
 __all__ = ["CHECKS", "check_explainer"]
 
@@ -304,7 +304,7 @@ def _bad_input(t: _Trial) -> None:
 
 def _rates(t: _Trial) -> None:
     """A clip at another rate is resampled, as the caller would."""
-    from audioxai.dsp import resample
+    from audioxai.sound.dsp import resample
 
     rate = t.explainer.classifier.sample_rate
     clip = torch.randn(1, 2 * t.clips.shape[1], generator=torch.Generator().manual_seed(1)) * 0.1

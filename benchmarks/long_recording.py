@@ -22,9 +22,9 @@ import soundfile
 import torch
 
 import audioxai as ax
+from audioxai.bulk.shard_files import ExplainedClip
 from audioxai.data import EVENTS, make_scene
-from audioxai.dataset_files import ExplainedClip
-from audioxai.dsp import resample
+from audioxai.sound.dsp import resample
 
 SCENE, SCENES, RATE = 10.0, 30, 44100
 WINDOW, OVERLAP = 10.0, 1.0

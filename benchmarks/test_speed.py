@@ -18,9 +18,9 @@ from torch import Tensor
 
 import audioxai as ax
 from audioxai.explainers.perturbation import tile_of
-from audioxai.losses import target_log_probabilities
 from audioxai.metrics import functional
 from audioxai.nn import CNN14, CompactCNN
+from audioxai.training.losses import target_log_probabilities
 
 Report = list[tuple[str, float, str]]
 RATE = 16000

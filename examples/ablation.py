@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import audioxai as ax
+from audioxai.classifiers.targets import Target
 from audioxai.data import ESC50
 from audioxai.explainers.evidence import Reading
+from audioxai.masking.spaces import Analysis
 from audioxai.metrics import evaluate
 from audioxai.nn import CompactCNN
 from audioxai.nn.decoder import EvidenceDecoder
-from audioxai.spaces import Analysis
-from audioxai.targets import Target
 
 COLUMNS = ("AI", "AD", "AG", "FF", "Fid-In", "MM", "SIR gain", "SI-SDR")
 

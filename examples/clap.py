@@ -22,10 +22,10 @@ from pretrained import LICENCES, as_csv, attribution, size
 from torch import Tensor
 
 import audioxai as ax
-from audioxai.contrastive import TEMPLATE, train_zero_shot
+from audioxai.classifiers.saving import load_classifier, save_classifier
 from audioxai.data import ESC50, EVENTS, SceneDataset
-from audioxai.files import write_bytes
-from audioxai.store import load_classifier, save_classifier
+from audioxai.support.files import write_bytes
+from audioxai.training.contrastive import TEMPLATE, train_zero_shot
 
 NAME = "esc10-clap"
 RATE, SECONDS = 16000, 5.0
@@ -58,8 +58,8 @@ explainers of zero-shot classifiers, and to test them, without a download:
 - **Audio tower**: {audio} on {frontend}, {rate} Hz, {audio_size:,} parameters, started from `esc10-compact`.
 - **Text tower**: {text}, {text_size:,} parameters: words and character n-grams by hashing; the order of words plays no
   part. It knows about 180 phrases and the words in them.
-- **Files**: `classifier.*` as written by `audioxai.store.save_classifier`, weights in float16; nothing is pickled. They
-  are licensed as the package is.
+- **Files**: `classifier.*` as written by `audioxai.classifiers.saving.save_classifier`, weights in float16; nothing is
+  pickled. They are licensed as the package is.
 
 ## Data
 

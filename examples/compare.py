@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import audioxai as ax
 from audioxai.data import ESC50
 from audioxai.metrics import evaluate
-from audioxai.plot import figure_png, plot_methods
+from audioxai.report.plot import figure_png, plot_methods
 
 TRAINING_FREE = (
     ax.AllOnes, ax.RandomMask, ax.EnergyMask, ax.Saliency, ax.InputXGradient, ax.SmoothGrad, ax.IntegratedGradients,

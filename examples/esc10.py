@@ -21,7 +21,7 @@ import audioxai as ax
 from audioxai.data import ESC50
 from audioxai.metrics import Results, evaluate, follow
 from audioxai.nn import CompactCNN
-from audioxai.recipes import accuracy, train_classifier
+from audioxai.training.recipes import accuracy, train_classifier
 
 RATE = 16000
 PLAIN = "L-MAC, latents alone"

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import audioxai as ax
 from audioxai.data import ESC50
 from audioxai.metrics import evaluate
-from audioxai.plot import figure_png, plot_methods
+from audioxai.report.plot import figure_png, plot_methods
 
 ALONE = ("AI", "AD", "AG", "FF", "Fid-In", "SPS", "MM")
 MIXED = ("AI", "AD", "SIR gain", "kept", "SI-SDR")

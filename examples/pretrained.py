@@ -21,12 +21,12 @@ from esc10 import RATE, a_classifier
 from torch.utils.data import DataLoader, TensorDataset
 
 import audioxai as ax
+from audioxai.classifiers.saving import load_classifier, save_classifier
 from audioxai.data import ESC50
-from audioxai.files import write_bytes
 from audioxai.metrics import Results, evaluate
 from audioxai.pretrained import DEFAULT, pretrained_folder
-from audioxai.recipes import accuracy
-from audioxai.store import load_classifier, save_classifier
+from audioxai.support.files import write_bytes
+from audioxai.training.recipes import accuracy
 
 TRAINED, CHECKED = (1, 2, 3), (4, 5)
 METRICS = ("AI", "AD", "AG", "FF", "Fid-In", "MM")
@@ -57,9 +57,9 @@ toolkit on a sound of your own without training anything:
 - **Network**: {network}, {rate} Hz, {network_size:,} parameters.
 - **Explainer**: LMAC, {space} masks, scale `{scale}`, decoder with {decoder_size:,} parameters. Any label can be the
   target.
-- **Files**: `classifier.*` as written by `audioxai.store.save_classifier`, `decoder.safetensors` and `explainer.json`
-  as written by `save_pretrained`. Floating-point weights are float32; nothing is pickled. They are licensed as the
-  package is.
+- **Files**: `classifier.*` as written by `audioxai.classifiers.saving.save_classifier`, `decoder.safetensors` and
+  `explainer.json` as written by `save_pretrained`. Floating-point weights are float32; nothing is
+  pickled. They are licensed as the package is.
 
 ## Data
 

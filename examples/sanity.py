@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import audioxai as ax
 from audioxai.data import ESC50
 from audioxai.metrics import cascading_randomisation, evaluate, f_fidelity_metrics, random_labels, robust_copy
-from audioxai.plot import figure_png
-from audioxai.plot_metrics import plot_randomisation
-from audioxai.recipes import accuracy
+from audioxai.metrics.plot import plot_randomisation
+from audioxai.report.plot import figure_png
+from audioxai.training.recipes import accuracy
 
 WHERE = {"space": "stft", "scale": "magnitude"}
 

@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 
 import audioxai as ax
-from audioxai.demo import DemoSizes, mixtures, scene_classifier, scene_explainer
+from audioxai.commands.demo import DemoSizes, mixtures, scene_classifier, scene_explainer
 from audioxai.metrics import GROUND_TRUTH, METRICS, Results, evaluate
 
 

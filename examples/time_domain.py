@@ -24,11 +24,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import audioxai as ax
+from audioxai.classifiers.saving import load_classifier, save_classifier
+from audioxai.commands.demo import RATE, SECONDS, DemoSizes, scene_classifier, scene_explainer, scene_loader
+from audioxai.commands.demo import mixtures as scene_mixtures
 from audioxai.data import ESC50, SceneDataset
-from audioxai.demo import RATE, SECONDS, DemoSizes, scene_classifier, scene_explainer, scene_loader
-from audioxai.demo import mixtures as scene_mixtures
 from audioxai.metrics import SOUND, Results, evaluate
-from audioxai.store import load_classifier, save_classifier
 
 OURS, THEIRS = "LMAC-TD, alpha 0.75", "L-MAC"
 IN_DOMAIN = ("AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP", "MM", *SOUND)

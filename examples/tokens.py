@@ -18,10 +18,19 @@ from itertools import pairwise
 import torch
 
 import audioxai as ax
+from audioxai.commands.demo import (
+    RATE,
+    SECONDS,
+    DemoSizes,
+    Mixtures,
+    mixtures,
+    scene_classifier,
+    scene_explainer,
+    scene_loader,
+)
 from audioxai.data import EVENTS
-from audioxai.demo import RATE, SECONDS, DemoSizes, Mixtures, mixtures, scene_classifier, scene_explainer, scene_loader
 from audioxai.metrics import Results, evaluate
-from audioxai.recipes import accuracy, train_classifier
+from audioxai.training.recipes import accuracy, train_classifier
 
 CNN, AST = "L-MAC on the CNN", "L-MAC on the AST"
 SOUND = ", sound decoder"

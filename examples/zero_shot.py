@@ -25,13 +25,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 import audioxai as ax
-from audioxai.contrastive import TEMPLATE
+from audioxai.classifiers.saving import load_classifier
 from audioxai.data import ESC50, EVENTS, SceneDataset
 from audioxai.data.captions import concept_of
-from audioxai.files import write_bytes
 from audioxai.metrics import PROMPT_FIGURES, Case, prompt_figures
 from audioxai.metrics.functional import mask_mean
-from audioxai.store import load_classifier
+from audioxai.support.files import write_bytes
+from audioxai.training.contrastive import TEMPLATE
 
 BATCH = 16
 WHERE = {"space": "stft", "scale": "magnitude"}

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import audioxai as ax
-from audioxai.dsp import STFT
+from audioxai.sound.dsp import STFT
 
 RATE, LENGTH = 8000, 2000
 BANDS = {"low": (200, 600), "middle": (1200, 1800), "high": (2600, 3400)}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import browsing
 import hypothesis
 import pytest
 import torch
@@ -27,3 +30,9 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real clips at {root}; set AUDIOXAI_DATA to a folder with esc10 and speech")
     return root
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The browser that all tests of pages share."""
+    yield from browsing.open_browser()

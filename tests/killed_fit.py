@@ -59,7 +59,7 @@ def die_in_step(number: int):
 
 def die_in_write(stage: str, number: int) -> None:
     """While the checkpoint is written for the n-th time: after half its bytes, or just before or after the move."""
-    import audioxai.files as files
+    import audioxai.support.files as files
 
     writes, replace, fsync = [0], os.replace, os.fsync
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 HEAVY = ("shap", "captum", "matplotlib", "torchaudio", "transformers", "torchmetrics", "accelerate")
-LATE = ("jinja2", "typer", "tqdm.auto", "audioxai.cli", "audioxai.report.page")
+LATE = ("jinja2", "typer", "tqdm.auto", "audioxai.commands.main")
 
 
 def loaded_by(code: str) -> set[str]:
@@ -21,4 +21,4 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_the_command_line_asks_before_it_loads() -> None:
-    assert not loaded_by("import audioxai.cli") & set(HEAVY)
+    assert not loaded_by("import audioxai.commands.main") & set(HEAVY)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
 from audioxai.errors import ConfigError, InputError
-from audioxai.kaldi import KaldiFbank
+from audioxai.sound.kaldi import KaldiFbank
 
 __all__ = ["AST", "ast"]
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.adapters.check import check_wrapped
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError
-from audioxai.identity import digest_of
+from audioxai.support.identity import digest_of
 
 __all__ = ["from_callable"]
 

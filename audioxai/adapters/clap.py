@@ -14,10 +14,10 @@ from audioxai.adapters.check import check_wrapped
 from audioxai.adapters.htsat import HTSAT
 from audioxai.adapters.text import tokenise
 from audioxai.adapters.windows import WindowedLogMel, Windows
-from audioxai.dsp import STFT
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError, ConfigError
-from audioxai.optional import optional_import
-from audioxai.zero_shot import ZeroShotClassifier
+from audioxai.sound.dsp import STFT
+from audioxai.support.optional import optional_import
 
 __all__ = ["ClapFrontend", "ClapText", "from_clap"]
 

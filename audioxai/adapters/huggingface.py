@@ -12,10 +12,10 @@ from audioxai.adapters.ast import ast
 from audioxai.adapters.check import check_equal, check_wrapped
 from audioxai.adapters.raw import raw
 from audioxai.adapters.whisper import whisper
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.sequences import Pool, pool_frames
 from audioxai.errors import ClassifierError, ConfigError
-from audioxai.optional import optional_import
-from audioxai.sequences import Pool, pool_frames
+from audioxai.support.optional import optional_import
 
 __all__ = ["FAMILIES", "from_huggingface"]
 
@@ -47,7 +47,7 @@ def from_huggingface(
         labels: K names; default ``config.id2label``.
         multilabel: probabilities are sigmoids; default by ``config.problem_type``, where a regression counts too.
         blocks: transformer blocks that feed CAMs and decoders; default at most four, evenly spread.
-        pool: how answers per frame become one, see :func:`audioxai.sequences.pool_frames`.
+        pool: how answers per frame become one, see :func:`audioxai.classifiers.sequences.pool_frames`.
         revision: of the model on the hub.
         tolerance: largest difference, as a share, from the model's own answer to a probe clip.
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from audioxai.adapters.check import probe_clip
 from audioxai.adapters.tokens import as_it_is, spread
-from audioxai.classifier import AudioClassifier
-from audioxai.latents import module_shapes
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.latents import module_shapes
 
 __all__ = ["fixed_maps", "patches"]
 
@@ -39,7 +39,7 @@ def fixed_maps(
     """The deepest map of each resolution, at most four: all axes are fixed, so their proportion tells them."""
     clip = probe_clip(classifier.sample_rate, seconds).to(classifier.device).expand(2, -1)
     with classifier.frozen(), torch.no_grad():
-        shapes = module_shapes(classifier, clip)
+        shapes = module_shapes(classifier.network, lambda: classifier(clip))
     read: dict[str, Callable[[Tensor], Tensor]] = {}
     deepest: dict[tuple[int, ...], str] = {}
     for name, shape in shapes.items():

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from audioxai.adapters.check import check_wrapped
 from audioxai.adapters.image_layers import fixed_maps, patches
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError
 
 __all__ = ["AsImage", "from_image_network"]

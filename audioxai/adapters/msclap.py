@@ -17,13 +17,13 @@ from audioxai.adapters.htsat import HTSAT
 from audioxai.adapters.msclap_layout import Part, audio_config, htsat_state, panns_state, text_config
 from audioxai.adapters.text import tokenise
 from audioxai.adapters.windows import WindowedLogMel, WindowedTower, Windows
-from audioxai.dsp import STFT, melscale_fbanks
+from audioxai.classifiers.zero_shot import START_TEMPERATURE, ZeroShotClassifier
 from audioxai.errors import ConfigError
-from audioxai.files import PathLike
 from audioxai.nn.checkpoints import read_tensors
 from audioxai.nn.classifiers import CNN14
-from audioxai.optional import optional_import
-from audioxai.zero_shot import START_TEMPERATURE, ZeroShotClassifier
+from audioxai.sound.dsp import STFT, melscale_fbanks
+from audioxai.support.files import PathLike
+from audioxai.support.optional import optional_import
 
 __all__ = ["Cnn14Tower", "Projection", "TextTower", "from_msclap"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
-from audioxai.sequences import Pool, pool_frames, pool_repr
+from audioxai.classifiers.sequences import Pool, pool_frames, pool_repr
 
 __all__ = ["Raw", "Standardise", "raw"]
 
@@ -40,7 +40,7 @@ class Raw(TokenMaps):
     Args:
         model: with a head for sequences or for frames.
         blocks: see :class:`TokenMaps`.
-        pool: see :func:`audioxai.sequences.pool_frames`.
+        pool: see :func:`audioxai.classifiers.sequences.pool_frames`.
     """
 
     def __init__(self, model: nn.Module, blocks: Sequence[nn.Module], pool: Pool = "max") -> None:

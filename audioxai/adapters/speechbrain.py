@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.adapters.check import check_wrapped
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError
 
 __all__ = ["from_speechbrain"]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audioxai.classifiers.latents import name_of
 from audioxai.errors import ClassifierError, ConfigError
-from audioxai.latents import name_of
 
 __all__ = ["TokenMaps", "as_it_is", "find_blocks", "spread"]
 

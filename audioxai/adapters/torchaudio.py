@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from audioxai.adapters.check import check_wrapped
 from audioxai.adapters.raw import Standardise
 from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.sequences import CTC, Pool, Pooled
 from audioxai.errors import ClassifierError, ConfigError
-from audioxai.sequences import CTC, Pool, Pooled
 
 __all__ = ["from_torchaudio"]
 
@@ -43,9 +43,9 @@ def from_torchaudio(
     Args:
         bundle: with ``sample_rate``, ``get_model()`` and ``get_labels()``.
         transcripts: what may have been said: the classes are these and anything else, see
-            :class:`audioxai.sequences.CTC`. Default: the classes are the tokens, pooled over time.
+            :class:`audioxai.classifiers.sequences.CTC`. Default: the classes are the tokens, pooled over time.
         model: what ``bundle.get_model()`` gave, if it is at hand already.
-        pool: see :func:`audioxai.sequences.pool_frames`; without transcripts only.
+        pool: see :func:`audioxai.classifiers.sequences.pool_frames`; without transcripts only.
         blocks: transformer blocks that feed CAMs and decoders; default at most four, evenly spread.
         seconds: length of the probe clip.
         tolerance: see :func:`audioxai.adapters.check.check_equal`.

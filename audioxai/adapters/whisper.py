@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
-from audioxai.dsp import STFT
 from audioxai.errors import InputError
-from audioxai.frontends import LogMel
+from audioxai.sound.dsp import STFT
+from audioxai.sound.frontends import LogMel
 
 __all__ = ["Whisper", "WhisperLogMel", "whisper"]
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.adapters.tokens import as_it_is
-from audioxai.dsp import STFT, amplitude_to_db, stft
+from audioxai.classifiers.latents import name_of
 from audioxai.errors import ConfigError
-from audioxai.frontends import LogMel
-from audioxai.latents import name_of
+from audioxai.sound.dsp import STFT, amplitude_to_db, stft
+from audioxai.sound.frontends import LogMel
 
 __all__ = ["WindowedLogMel", "WindowedTower", "Windows"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audioxai.benchmark.protocol import BenchmarkData
-from audioxai.benchmark.store import key_of
+from audioxai.benchmark.run_files import key_of
 from audioxai.data import LabelledClips, Manifest, ManifestDataset
 
 __all__ = ["TestSet", "make_set", "spread_out"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import audioxai as ax
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, nearest
 from audioxai.explainers import Explainer, LearnedExplainer
 

@@ -12,18 +12,18 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from audioxai.benchmark.protocol import BenchmarkData
-from audioxai.benchmark.store import Store, key_of
-from audioxai.classifier import AudioClassifier
-from audioxai.contrastive import train_zero_shot
+from audioxai.benchmark.run_files import Store, key_of
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.saving import load_classifier, save_classifier
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.data import ManifestDataset
 from audioxai.data.download import sha256_of
 from audioxai.errors import ConfigError, nearest
-from audioxai.frontends import LogMel
 from audioxai.nn import CNN14, CompactCNN
-from audioxai.recipes import train_classifier
-from audioxai.store import load_classifier, save_classifier
+from audioxai.sound.frontends import LogMel
+from audioxai.training.contrastive import train_zero_shot
+from audioxai.training.recipes import train_classifier
 from audioxai.version import __version__
-from audioxai.zero_shot import ZeroShotClassifier
 
 T = TypeVar("T")
 

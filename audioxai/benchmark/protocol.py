@@ -11,8 +11,8 @@ from typing import Any
 
 from audioxai.data import ESC50, ClipSet, LabelledClips, Manifest, ManifestDataset, SoundFolder, UrbanSound8K
 from audioxai.data import make_manifest as freeze
+from audioxai.data.folder import named_files
 from audioxai.errors import AudioFileError, ConfigError, nearest
-from audioxai.folder import named_files
 
 __all__ = ["DATA", "DEFAULT_CONDITIONS", "BenchmarkData", "load_data"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from audioxai.benchmark.store import Store
+from audioxai.benchmark.run_files import Store
 from audioxai.version import __version__
 
 __all__ = ["machine", "time_spent"]

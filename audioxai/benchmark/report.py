@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from audioxai.benchmark.tables import Table
-from audioxai.explanation import Explanation
-from audioxai.files import write_bytes
-from audioxai.plot import figure_png
+from audioxai.explainers.explanation import Explanation
 from audioxai.report import write_page
+from audioxai.report.plot import figure_png
+from audioxai.support.files import write_bytes
 
 __all__ = ["Report", "write_report"]
 

@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
-from audioxai.benchmark.facts import machine, time_spent
+from audioxai.benchmark.evaluation_sets import TestSet, make_set
 from audioxai.benchmark.methods import METHODS, Method, choose_methods
 from audioxai.benchmark.protocol import BenchmarkData, load_data
+from audioxai.benchmark.provenance import machine, time_spent
 from audioxai.benchmark.report import Report
-from audioxai.benchmark.sets import TestSet, make_set
+from audioxai.benchmark.run_files import Store
 from audioxai.benchmark.settings import Settings
 from audioxai.benchmark.stages import Stages
-from audioxai.benchmark.store import Store
 from audioxai.benchmark.tables import Table, average_items, average_runs
 from audioxai.benchmark.workers import drain, helpers
-from audioxai.explanation import Explanation
+from audioxai.explainers.explanation import Explanation
 from audioxai.metrics import GROUND_TRUTH, Results
-from audioxai.processes import device_of, launched
+from audioxai.support.processes import device_of, launched
 
 __all__ = ["run"]
 
@@ -58,7 +58,7 @@ def run(settings: Settings, say: Callable[[str], None] = print, *, command: str 
 
 def _help(settings: Settings, number: int) -> None:
     """Work at a run that another process leads."""
-    from audioxai.jobs import tell
+    from audioxai.support.terminal import tell
 
     one = _Run(settings, Store(settings.out), number, tell, leader=os.getppid() if settings.workers > 1 else None)
     with _threads_shared(settings.workers):

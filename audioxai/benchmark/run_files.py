@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from audioxai.errors import OutputError
-from audioxai.files import write_bytes
 from audioxai.metrics import Results
+from audioxai.support.files import write_bytes
 
 __all__ = ["BusyError", "Store", "key_of"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from audioxai.benchmark.methods import choose_methods
 from audioxai.benchmark.networks import NETWORKS
 from audioxai.benchmark.protocol import DATA, DEFAULT_CONDITIONS
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.data import CONDITIONS
 from audioxai.errors import ConfigError, nearest
 

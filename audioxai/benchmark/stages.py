@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from audioxai.benchmark.budget import within_budget
-from audioxai.benchmark.clock import NetworkClock, network_clock
+from audioxai.benchmark.evaluation_sets import TestSet
 from audioxai.benchmark.methods import METHODS, Method
 from audioxai.benchmark.networks import (
     SAVE_EVERY,
@@ -22,16 +22,16 @@ from audioxai.benchmark.networks import (
     training_loader,
 )
 from audioxai.benchmark.protocol import BenchmarkData
-from audioxai.benchmark.sets import TestSet
+from audioxai.benchmark.run_files import Store
 from audioxai.benchmark.settings import Settings
-from audioxai.benchmark.store import Store
-from audioxai.classifier import AudioClassifier
+from audioxai.benchmark.timing import NetworkClock, network_clock
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers import Explainer, LearnedExplainer
 from audioxai.explainers.fingerprint import identity_of
 from audioxai.metrics import GROUND_TRUTH, PROMPT_FIGURES, SOUND, STANDARD, Results, evaluate, prompt_figures
 from audioxai.version import __version__
-from audioxai.zero_shot import ZeroShotClassifier
 
 __all__ = ["Stages"]
 
@@ -45,7 +45,7 @@ _CANNOT = (ClassifierError, ConfigError, InputError)  # a method that does not s
 class Stages:
     """What a run is made of.
 
-    Methods that take ``wait`` raise :class:`audioxai.benchmark.store.BusyError` with ``wait=False`` where another
+    Methods that take ``wait`` raise :class:`audioxai.benchmark.run_files.BusyError` with ``wait=False`` where another
     process is making the same, or what it hangs on.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 
 __all__ = ["NetworkClock", "network_clock"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from audioxai.benchmark.store import BusyError
+from audioxai.benchmark.run_files import BusyError
 
 __all__ = ["drain", "helpers"]
 

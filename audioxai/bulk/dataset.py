@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from audioxai.dataset_files import INDEX, RUN, read_dataset, shard_name, write_index
-from audioxai.dataset_shard import Shard, Work
-from audioxai.dataset_source import SourceLike, open_source
+from audioxai.bulk.shard import Shard, Work
+from audioxai.bulk.shard_files import INDEX, RUN, read_dataset, shard_name, write_index
+from audioxai.bulk.sources import SourceLike, open_source
+from audioxai.bulk.streaming import check_windows
+from audioxai.classifiers.targets import TargetLike, parse_target
 from audioxai.errors import ConfigError, OutputError
 from audioxai.explainers.base import at_least_one
 from audioxai.explainers.fingerprint import fingerprint_of
-from audioxai.explainers.streaming import check_windows
-from audioxai.files import PathLike, write_bytes, write_whole
-from audioxai.identity import describe, digest_of
-from audioxai.targets import TargetLike, parse_target
+from audioxai.support.files import PathLike, write_bytes, write_whole
+from audioxai.support.identity import describe, digest_of
 from audioxai.version import __version__
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def explain_dataset(
         source: a folder, searched with all below it; a list of files; a data set of the library datasets with a column
             ``"audio"``, or the folder where it was saved.
         out: folder; new, or of the same run.
-        target: one for all clips, see :mod:`audioxai.targets`; default the predicted class of each clip.
+        target: one for all clips, see :mod:`audioxai.classifiers.targets`; default the predicted class of each clip.
         shard_size: clips in a shard. For recordings of hours, 1.
         longest: in s; longer recordings are explained window by window in flat memory, see
-            :func:`audioxai.explainers.streaming.explain_long`.
+            :func:`audioxai.bulk.streaming.explain_long`.
         window: of long recordings, in s.
         overlap: of their windows, in s.
         progress: show a bar.

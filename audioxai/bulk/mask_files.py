@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.explanation import Explanation
+from audioxai.explainers.explanation import Explanation
 
 __all__ = ["MaskFader", "MaskWriter", "read_mask"]
 

@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.audio import count_samples
-from audioxai.dataset_files import ShardWriter, key_of, write_flac
-from audioxai.dataset_source import Sound, Source
+from audioxai.bulk.mask_files import MaskWriter
+from audioxai.bulk.shard_files import ShardWriter, key_of, write_flac
+from audioxai.bulk.sources import Sound, Source
+from audioxai.bulk.streaming import Window, explain_long
+from audioxai.classifiers.latents import PROBE_SECONDS
+from audioxai.classifiers.targets import TargetLike
 from audioxai.errors import (
     AudioFileError,
     AudioXAIError,
@@ -25,16 +28,13 @@ from audioxai.errors import (
     MissingDependencyError,
     OutputError,
 )
-from audioxai.explainers.streaming import Window, explain_long
-from audioxai.files import write_bytes
-from audioxai.inputs import as_waveform
-from audioxai.latents import PROBE_SECONDS
-from audioxai.masks import MaskWriter
-from audioxai.targets import TargetLike
+from audioxai.sound.files import count_samples
+from audioxai.sound.inputs import as_waveform
+from audioxai.support.files import write_bytes
 
 if TYPE_CHECKING:
     from audioxai.explainers.base import Explainer
-    from audioxai.explanation import Explanation
+    from audioxai.explainers.explanation import Explanation
 
 __all__ = ["Shard", "Work"]
 

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audioxai.bulk.mask_files import read_mask
+from audioxai.bulk.streaming import Window
 from audioxai.errors import OutputError
-from audioxai.explainers.streaming import Window
-from audioxai.files import write_bytes
-from audioxai.masks import read_mask
+from audioxai.support.files import write_bytes
 
 __all__ = [
     "INDEX",

@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 
-from audioxai.audio import find_audio
 from audioxai.errors import AudioFileError, ConfigError
-from audioxai.files import PathLike
-from audioxai.optional import optional_import
+from audioxai.sound.files import find_audio
+from audioxai.support.files import PathLike
+from audioxai.support.optional import optional_import
 
 __all__ = ["Entry", "Rows", "Sound", "Source", "SourceLike", "open_source"]
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.audio import count_samples, open_audio
-from audioxai.dsp import resample
+from audioxai.bulk.mask_files import MaskFader, MaskWriter
+from audioxai.classifiers.targets import TargetLike
 from audioxai.errors import AudioFileError, ConfigError
-from audioxai.explanation import Explanation
-from audioxai.files import write_whole
-from audioxai.masks import MaskFader, MaskWriter
-from audioxai.targets import TargetLike
+from audioxai.explainers.explanation import Explanation
+from audioxai.sound.dsp import resample
+from audioxai.sound.files import count_samples, open_audio
+from audioxai.support.files import write_whole
 
 if TYPE_CHECKING:
     from audioxai.explainers.base import Explainer
@@ -54,7 +54,7 @@ class LongExplanation:
         waveform: WAV file (32-bit float, at the classifier's rate) of what is kept.
         removed: WAV file of what is removed.
         mask: ``.npz`` file of the mask of the whole recording, cross-faded as the sounds; see :func:`read_mask
-            <audioxai.masks.read_mask>`.
+            <audioxai.bulk.mask_files.read_mask>`.
         windows: in the order of time.
     """
 
@@ -82,7 +82,7 @@ def explain_long(
         explainer: fitted; any that gives sounds.
         path: of an audio file of any rate and length.
         folder: where the files go; each is written whole or not at all.
-        target: one for all windows, see :mod:`audioxai.targets`.
+        target: one for all windows, see :mod:`audioxai.classifiers.targets`.
         seconds: of a window; the last one may be half as long again.
         overlap: of two windows in s, at most half of ``seconds``.
 

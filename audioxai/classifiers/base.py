@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
-from audioxai.frontends import SpectralFrontend
-from audioxai.identity import hash_weights
-from audioxai.latents import LatentLayer, choose_layers, name_of, read_layers
+from audioxai.sound.frontends import SpectralFrontend
+from audioxai.support.identity import hash_weights
 
 __all__ = ["AudioClassifier"]
 
@@ -93,7 +93,7 @@ class AudioClassifier(nn.Module):
     def latent_layers(self) -> tuple[LatentLayer, ...]:
         """The layers with the way their outputs become maps (B, C, F, N); found by a dry run on first use."""
         if self._layers is None:
-            self._layers = choose_layers(self, self._asked)
+            self._layers = self._choose_layers(self._asked)
         return self._layers
 
     def latent_layer(self, layer: str | nn.Module) -> LatentLayer:
@@ -105,7 +105,20 @@ class AudioClassifier(nn.Module):
         """
         name = name_of(self.network, layer)
         chosen = {known.name: known for known in self.latent_layers}
-        return chosen[name] if name in chosen else choose_layers(self, [name])[0]
+        return chosen[name] if name in chosen else self._choose_layers([name])[0]
+
+    def _choose_layers(
+        self, asked: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None
+    ) -> tuple[LatentLayer, ...]:
+        generator = torch.Generator().manual_seed(0)
+
+        def run(seconds: float) -> Any:
+            noise = 0.1 * torch.randn(2, round(seconds * self.sample_rate), generator=generator)
+            return self(noise.to(self.device))
+
+        time_first = bool(getattr(self.frontend, "time_first", False))
+        with self.frozen(), torch.random.fork_rng(devices=[]), torch.no_grad():
+            return choose_layers(self.network, run, asked, time_first=time_first)
 
     def features(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to the network's input."""
@@ -160,7 +173,7 @@ class AudioClassifier(nn.Module):
         """
         names = self.layers
         with torch.set_grad_enabled(differentiable):
-            return read_layers(self, names, features, cut=differentiable)
+            return read_layers(self.network, lambda: self.classify(features), names, cut=differentiable)
 
     def as_maps(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""

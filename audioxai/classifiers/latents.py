@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError, nearest
-
-if TYPE_CHECKING:
-    from audioxai.classifier import AudioClassifier
 
 __all__ = ["PROBE_SECONDS", "LatentLayer", "choose_layers", "module_shapes", "name_of", "read_layers"]
 
@@ -67,21 +64,21 @@ def name_of(network: nn.Module, layer: str | nn.Module) -> str:
 
 
 def read_layers(
-    classifier: AudioClassifier, names: Sequence[str], features: Tensor, *, cut: bool
+    network: nn.Module, run: Callable[[], Tensor], names: Sequence[str], *, cut: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """One forward pass that also returns the outputs of the named layers.
 
     Args:
-        classifier: whose network is run.
+        network: whose layers are read.
+        run: the forward pass of the network, to logits.
         names: layers, in the order wanted.
-        features: the network's input.
         cut: start the autograd graph at each layer that has none yet, so that it becomes a leaf.
 
     Raises:
         ClassifierError: a layer that the forward pass never reached.
     """
     outputs: dict[str, Tensor] = {}
-    modules = dict(classifier.network.named_modules())
+    modules = dict(network.named_modules())
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -101,7 +98,7 @@ def read_layers(
 
     handles = [modules[name].register_forward_hook(keep(name)) for name in names]
     try:
-        logits = classifier.classify(features)
+        logits = run()
     finally:
         for handle in handles:
             handle.remove()
@@ -121,23 +118,33 @@ def _first_tensor(output: Any) -> Tensor | None:
 
 
 def choose_layers(
-    classifier: AudioClassifier, asked: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None
+    network: nn.Module,
+    run: Callable[[float], Any],
+    asked: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None,
+    *,
+    time_first: bool = False,
 ) -> tuple[LatentLayer, ...]:
     """The layers asked for, or the deepest map of each resolution, at most four, shallowest first.
 
     Two dry runs on noise of different lengths show which axis of each output is time.
+
+    Args:
+        network: whose layers are chosen.
+        run: the forward pass of the network for two clips of noise of so many seconds.
+        asked: names or modules, or a mapping from name to a function that makes maps of the output.
+        time_first: whether the front end's maps have time before frequency.
 
     Raises:
         ClassifierError: no length of noise passes the network, or none of its layers carries a map.
     """
     if isinstance(asked, Mapping):
         return tuple(LatentLayer(name, "custom", reshape=function) for name, function in asked.items())
-    runs = _dry_runs(classifier)
-    names = None if asked is None else [name_of(classifier.network, layer) for layer in asked]
+    runs = _dry_runs(network, run)
+    names = None if asked is None else [name_of(network, layer) for layer in asked]
     found: dict[str, LatentLayer] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for name in runs[0]:
-        layer = _read_axes(name, [run.get(name) for run in runs], classifier)
+        layer = _read_axes(name, [shapes.get(name) for shapes in runs], network, time_first)
         if layer is not None:
             found[name] = layer
             shape = runs[0][name]
@@ -169,22 +176,19 @@ def choose_layers(
     return tuple(found[name] for name in chosen)
 
 
-def _dry_runs(classifier: AudioClassifier) -> list[dict[str, torch.Size]]:
+def _dry_runs(network: nn.Module, run: Callable[[float], Any]) -> list[dict[str, torch.Size]]:
     """Output shapes of every module run exactly once, in order of execution, for noise of up to two lengths."""
     runs: list[dict[str, torch.Size]] = []
     failure: Exception | None = None
-    generator = torch.Generator().manual_seed(0)
-    with classifier.frozen(), torch.random.fork_rng(devices=[]), torch.no_grad():
-        for seconds in PROBE_SECONDS:
-            noise = 0.1 * torch.randn(2, round(seconds * classifier.sample_rate), generator=generator)
-            try:
-                runs.append(module_shapes(classifier, noise.to(classifier.device)))
-            except LabelsError:  # at any length
-                raise
-            except (AudioXAIError, RuntimeError) as error:
-                failure = error
-            if len(runs) == 2:
-                break
+    for seconds in PROBE_SECONDS:
+        try:
+            runs.append(module_shapes(network, lambda: run(seconds)))  # noqa: B023 (called at once)
+        except LabelsError:  # at any length
+            raise
+        except (AudioXAIError, RuntimeError) as error:
+            failure = error
+        if len(runs) == 2:
+            break
     if not runs:
         raise ClassifierError(
             f"the network accepts none of the probe clips of {PROBE_SECONDS} s ({failure}); "
@@ -193,8 +197,8 @@ def _dry_runs(classifier: AudioClassifier) -> list[dict[str, torch.Size]]:
     return runs
 
 
-def module_shapes(classifier: AudioClassifier, waveform: Tensor) -> dict[str, torch.Size]:
-    """Output shapes of the modules that run exactly once for two clips (2, T), in order of execution."""
+def module_shapes(network: nn.Module, run: Callable[[], Any]) -> dict[str, torch.Size]:
+    """Output shapes of the modules that a forward pass of two clips runs exactly once, in order of execution."""
     shapes: dict[str, torch.Size] = {}
     calls: dict[str, int] = {}
 
@@ -208,16 +212,18 @@ def module_shapes(classifier: AudioClassifier, waveform: Tensor) -> dict[str, to
 
         return hook
 
-    handles = [m.register_forward_hook(keep(name)) for name, m in classifier.network.named_modules() if name]
+    handles = [m.register_forward_hook(keep(name)) for name, m in network.named_modules() if name]
     try:
-        classifier(waveform)
+        run()
     finally:
         for handle in handles:
             handle.remove()
     return {name: shape for name, shape in shapes.items() if calls[name] == 1}
 
 
-def _read_axes(name: str, shapes: Sequence[torch.Size | None], classifier: AudioClassifier) -> LatentLayer | None:
+def _read_axes(
+    name: str, shapes: Sequence[torch.Size | None], network: nn.Module, time_first: bool
+) -> LatentLayer | None:
     """How to read a layer from its shapes for clips of different lengths; None if it carries no map over time."""
     shape = shapes[0]
     if shape is None or len(shape) not in (3, 4) or any(s is None for s in shapes):
@@ -228,10 +234,9 @@ def _read_axes(name: str, shapes: Sequence[torch.Size | None], classifier: Audio
             return None
         axis = growing[0]
     else:  # the network takes one length only: trust the front end's layout, and the usual order of tokens
-        frontend_time_first = bool(getattr(classifier.frontend, "time_first", False))
-        module = classifier.network.get_submodule(name)
+        module = network.get_submodule(name)
         tokens = any(isinstance(m, nn.LayerNorm | nn.MultiheadAttention) for m in module.modules())
-        axis = (2 if frontend_time_first else 3) if len(shape) == 4 else (1 if tokens else 2)
+        axis = (2 if time_first else 3) if len(shape) == 4 else (1 if tokens else 2)
     if shape[axis] < 2:
         return None
     if len(shape) == 4:

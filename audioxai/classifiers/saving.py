@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from audioxai.classifier import AudioClassifier
-from audioxai.dsp import STFT
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.saving_zero_shot import NETWORK, build_zero_shot, pack, save_zero_shot
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import AudioXAIError, ConfigError, OutputError
-from audioxai.files import write_bytes
-from audioxai.frontends import LogMel, LogSTFT, SpectralFrontend
 from audioxai.nn import CNN14, CompactCNN, WaveformCNN
-from audioxai.store_zero_shot import NETWORK, build_zero_shot, pack, save_zero_shot
-from audioxai.zero_shot import ZeroShotClassifier
+from audioxai.sound.dsp import STFT
+from audioxai.sound.frontends import LogMel, LogSTFT, SpectralFrontend
+from audioxai.support.files import write_bytes
 
 __all__ = ["load_classifier", "save_classifier"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ConfigError
-from audioxai.files import write_bytes
-from audioxai.frontends import LogMel
 from audioxai.nn.clap import NgramEncoder
 from audioxai.nn.classifiers import CompactCNN
-from audioxai.zero_shot import ZeroShotClassifier
+from audioxai.sound.frontends import LogMel
+from audioxai.support.files import write_bytes
 
 __all__ = ["NETWORK", "build_zero_shot", "pack", "save_zero_shot"]
 
@@ -31,7 +31,7 @@ def pack(state: dict[str, torch.Tensor], half: bool) -> bytes:
 
 
 def save_zero_shot(classifier: ZeroShotClassifier, folder: Path, weights: str, config: str, half: bool) -> None:
-    """Write both towers, front end, prompts and temperature; see :func:`audioxai.store.save_classifier`."""
+    """Write both towers, front end, prompts and temperature; see :func:`save_classifier`."""
     audio, text, frontend = classifier.network.encoder, classifier.text_encoder, classifier.frontend
     if not (isinstance(audio, CompactCNN) and isinstance(text, NgramEncoder) and isinstance(frontend, LogMel)):
         raise ConfigError(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.errors import ClassifierError, ConfigError, InputError, nearest
-from audioxai.identity import digest_of
+from audioxai.support.identity import digest_of
 
 __all__ = ["CTC", "Pool", "Pooled", "pool_frames", "pool_repr"]
 

@@ -138,7 +138,9 @@ def parse_target(target: TargetLike, size: int, labels: Sequence[str] | None = N
         if len({isinstance(item, bool | np.bool_) for item in items}) > 1:
             raise TargetError(f"target={items!r} mixes booleans with class numbers; give class numbers only")
         return _from_array(_tensor(items), size)
-    raise TargetError(f"target of type {type(target).__name__} is not known; see audioxai.targets for the six forms")
+    raise TargetError(
+        f"target of type {type(target).__name__} is not known; see audioxai.classifiers.targets for the six forms"
+    )
 
 
 def _tensor(items: Any) -> Tensor:

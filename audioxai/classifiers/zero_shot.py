@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, TargetError
-from audioxai.identity import hash_weights
+from audioxai.support.identity import hash_weights
 
 __all__ = ["START_TEMPERATURE", "Vocabulary", "ZeroShotClassifier"]
 

@@ -66,7 +66,8 @@ def benchmark(
     from audioxai.benchmark.report import write_report
     from audioxai.benchmark.run import run
     from audioxai.benchmark.settings import Settings
-    from audioxai.jobs import own_classifier, say, tell
+    from audioxai.commands.jobs import own_classifier
+    from audioxai.support.terminal import say, tell
 
     settings = Settings(
         data=data, root=root, out=out, conditions=_names(conditions), spaces=_names(spaces), methods=_names(methods),

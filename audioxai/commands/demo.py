@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.saving import save_classifier
 from audioxai.data.scenes import EVENTS, SceneDataset
 from audioxai.explainers import LMAC, AllOnes, EnergyMask, Explainer, RandomMask
-from audioxai.explanation import Explanation
-from audioxai.files import write_bytes
-from audioxai.frontends import LogMel
+from audioxai.explainers.explanation import Explanation
 from audioxai.metrics import evaluate, follow
 from audioxai.nn import CompactCNN
-from audioxai.plot import figure_png
-from audioxai.recipes import accuracy, train_classifier
 from audioxai.report import write_page
-from audioxai.store import save_classifier
+from audioxai.report.plot import figure_png
+from audioxai.sound.frontends import LogMel
+from audioxai.support.files import write_bytes
+from audioxai.training.recipes import accuracy, train_classifier
 
 __all__ = ["DemoSizes", "Mixtures", "mixtures", "run", "scene_classifier", "scene_explainer", "scene_loader"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from audioxai.options import FITTED, ExplainMethod, Model, Out, Own, Scale, Space, Wanted
+from audioxai.commands.options import FITTED, ExplainMethod, Model, Out, Own, Scale, Space, Wanted
 
 __all__ = ["explain_dataset"]
 
@@ -38,10 +38,11 @@ def explain_dataset(
     The same command goes on with a run that was stopped. Several processes share the work when it is started by
     'accelerate launch -m audioxai explain-dataset ...' or torchrun, or more than once.
     """
-    from audioxai.dataset import explain_dataset as explain
+    from audioxai.bulk.dataset import explain_dataset as explain
+    from audioxai.commands.jobs import check_method, choose
     from audioxai.explainers.learned import LearnedExplainer
-    from audioxai.jobs import check_method, choose, on_terminal, say, tell
-    from audioxai.processes import device_of, launched
+    from audioxai.support.processes import device_of, launched
+    from audioxai.support.terminal import on_terminal, say, tell
 
     number, _ = launched()
     check_method(method.value, model, classifier)

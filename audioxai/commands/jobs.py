@@ -10,16 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from audioxai.commands.output_folders import FitRun, distinct_names, save_clip
 from audioxai.errors import AudioFileError, AudioXAIError, ConfigError, OutputError
-from audioxai.outputs import FitRun, distinct_names, save_clip
 from audioxai.pretrained import DEFAULT, pretrained_folder
+from audioxai.support.terminal import on_terminal, say, tell
 
 if TYPE_CHECKING:
-    from audioxai.classifier import AudioClassifier
+    from audioxai.classifiers.base import AudioClassifier
     from audioxai.explainers import Explainer
-    from audioxai.explanation import Explanation
+    from audioxai.explainers.explanation import Explanation
 
 __all__ = [
     "METHODS",
@@ -30,13 +29,10 @@ __all__ = [
     "find_inputs",
     "fresh_classifier",
     "make_explainer",
-    "on_terminal",
     "own_classifier",
     "read_target",
-    "say",
     "say_shipped",
     "saved_classifier",
-    "tell",
     "train_or_load",
 ]
 
@@ -71,9 +67,9 @@ def fresh_classifier(labels: list[str], seed: int) -> AudioClassifier:
     """The compact network on log-mels, untrained."""
     import torch
 
-    from audioxai.classifier import AudioClassifier
-    from audioxai.frontends import LogMel
+    from audioxai.classifiers.base import AudioClassifier
     from audioxai.nn import CompactCNN
+    from audioxai.sound.frontends import LogMel
 
     torch.manual_seed(seed)
     return AudioClassifier(CompactCNN(len(labels)), sample_rate=RATE, frontend=LogMel(RATE), labels=labels)
@@ -81,8 +77,8 @@ def fresh_classifier(labels: list[str], seed: int) -> AudioClassifier:
 
 def train_or_load(model: AudioClassifier, loader: Any, run: FitRun, **options: Any) -> None:
     """Train and save the network, or load what an interrupted run has saved."""
-    from audioxai.recipes import accuracy, train_classifier
-    from audioxai.store import load_classifier, save_classifier
+    from audioxai.classifiers.saving import load_classifier, save_classifier
+    from audioxai.training.recipes import accuracy, train_classifier
 
     if run.classifier_saved:
         model.network.load_state_dict(load_classifier(run.folder).network.state_dict())
@@ -96,7 +92,7 @@ def train_or_load(model: AudioClassifier, loader: Any, run: FitRun, **options: A
 
 def saved_classifier(folder: Path) -> AudioClassifier:
     """The reference network that was saved beside its explainer."""
-    from audioxai.store import load_classifier
+    from audioxai.classifiers.saving import load_classifier
 
     if (folder / "explainer.json").is_file() and not (folder / "classifier.json").is_file():
         raise ConfigError(f"--model {str(folder)!r} was fitted to a network of your own; pass its --classifier too")
@@ -110,7 +106,7 @@ def say_shipped(classifier: AudioClassifier) -> None:
 
 def own_classifier(spec: str) -> AudioClassifier:
     """MODULE:NAME to a classifier; the current folder is searched first."""
-    from audioxai.classifier import AudioClassifier
+    from audioxai.classifiers.base import AudioClassifier
 
     module, _, name = spec.partition(":")
     if not module or not name:
@@ -184,7 +180,7 @@ def read_target(given: str | None, classifier: AudioClassifier) -> str | int | N
     """A label, for zero-shot classifiers any text, a class number or nothing; checked before any work."""
     import torch
 
-    from audioxai.targets import parse_target
+    from audioxai.classifiers.targets import parse_target
 
     number = given is not None and given not in (classifier.labels or ()) and given.strip().lstrip("-").isdecimal()
     target = int(given) if given is not None and number else given
@@ -199,7 +195,7 @@ def read_target(given: str | None, classifier: AudioClassifier) -> str | int | N
 
 def find_inputs(paths: list[Path], out: Path) -> tuple[list[Path], list[str]]:
     """The clips to explain, each once and none of the results, and a line for each path that gives none."""
-    from audioxai.audio import find_audio
+    from audioxai.sound.files import find_audio
 
     files: dict[Path, Path] = {}
     failed = []
@@ -267,24 +263,3 @@ def _about(file: Path, error: Exception) -> str:
         traceback.print_exception(error)
     what = str(error) if isinstance(error, AudioXAIError) else f"{type(error).__name__}: {error}"
     return what if repr(str(file)) in what else f"{str(file)!r}: {what}"
-
-
-def say(text: str) -> None:
-    """A line on stdout; work goes on when nobody reads it any more."""
-    try:
-        typer.echo(text)
-    except OSError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
-
-
-def tell(text: str) -> None:
-    """A line on stderr."""
-    try:
-        typer.echo(text, err=True)
-    except OSError:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-
-
-def on_terminal() -> bool:
-    """Whether somebody watches: progress is shown only then."""
-    return sys.stderr is not None and sys.stderr.isatty()

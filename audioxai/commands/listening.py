@@ -10,7 +10,7 @@ import typer
 from audioxai.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from audioxai.explanation import Explanation
+    from audioxai.explainers.explanation import Explanation
 
 __all__ = ["listening_results", "listening_test"]
 
@@ -38,9 +38,9 @@ def listening_test(
 
     Each clip is rated with every method's explanation, the clip itself and a low anchor, for relevance and for quality.
     """
-    from audioxai.jobs import say
-    from audioxai.outputs import output_folder
-    from audioxai.report.listening import listening_test as write_test
+    from audioxai.commands.output_folders import output_folder
+    from audioxai.listening.page import listening_test as write_test
+    from audioxai.support.terminal import say
 
     with output_folder(out, overwrite=overwrite):
         explanations = _load_methods(methods)
@@ -75,9 +75,9 @@ def listening_results(
     """Turn the answers to a listening test into means with intervals and paired tests."""
     from contextlib import nullcontext
 
-    from audioxai.jobs import say
-    from audioxai.outputs import output_folder
-    from audioxai.report.rating_tables import listening_results as read_results
+    from audioxai.commands.output_folders import output_folder
+    from audioxai.listening.tables import listening_results as read_results
+    from audioxai.support.terminal import say
 
     with nullcontext() if out is None else output_folder(out, overwrite=overwrite):
         results = read_results(answers, key, screen=screening, complete_only=complete_only)
@@ -106,7 +106,7 @@ def _load_methods(given: list[str]) -> dict[str, list[Explanation]]:
 
 def _load_clips(folder: Path) -> list[Explanation]:
     """The saved explanations of one method, clip by clip, so that their lengths may differ."""
-    from audioxai.explanation import Explanation
+    from audioxai.explainers.explanation import Explanation
 
     places = (
         [folder] if (folder / "explanation.json").is_file() else [p.parent for p in folder.glob("*/explanation.json")]

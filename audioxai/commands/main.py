@@ -18,23 +18,20 @@ from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
-from audioxai.benchmark.command import benchmark
-from audioxai.dataset_command import explain_dataset
-from audioxai.errors import AudioXAIError, ConfigError, TargetError
-from audioxai.jobs import (
+from audioxai.commands.benchmark import benchmark
+from audioxai.commands.explain_dataset import explain_dataset
+from audioxai.commands.jobs import (
     RATE,
     check_method,
     choose,
     explain_all,
     find_inputs,
     fresh_classifier,
-    on_terminal,
     own_classifier,
-    say,
-    tell,
     train_or_load,
 )
-from audioxai.options import (
+from audioxai.commands.listening import listening_results, listening_test
+from audioxai.commands.options import (
     FITTED,
     ExplainMethod,
     Model,
@@ -47,8 +44,9 @@ from audioxai.options import (
     SpaceName,
     Wanted,
 )
-from audioxai.outputs import FitRun, output_folder
-from audioxai.report.command import listening_results, listening_test
+from audioxai.commands.output_folders import FitRun, output_folder
+from audioxai.errors import AudioXAIError, ConfigError, TargetError
+from audioxai.support.terminal import on_terminal, say, tell
 from audioxai.version import __version__
 
 __all__ = ["app", "main"]
@@ -127,7 +125,7 @@ def _root(
 def demo(out: Out = Path("audioxai-demo"), overwrite: Overwrite = False) -> None:
     """Train on synthetic scenes, fit L-MAC, explain held-out mixtures: a table and a page to listen to."""
     with output_folder(out, overwrite=overwrite):
-        from audioxai.demo import run
+        from audioxai.commands.demo import run
 
         run(out, say=say)
 
@@ -168,8 +166,8 @@ def fit(
     if resume:
         run.require_interrupted()
     with output_folder(out, overwrite=overwrite or resume):
+        from audioxai.data.folder import clips_of, labelled_clips_of, loader_of
         from audioxai.explainers import LMAC
-        from audioxai.folder import clips_of, labelled_clips_of, loader_of
 
         if classifier is not None:
             model = own_classifier(classifier)
@@ -251,7 +249,7 @@ app.command()(listening_results)
 @app.command()
 def doctor() -> None:
     """Check the installation and say how to mend it."""
-    from audioxai.doctor import examine
+    from audioxai.commands.doctor import examine
 
     broken = 0
     for finding in examine():

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from audioxai.jobs import METHODS
+from audioxai.commands.jobs import METHODS
 
 __all__ = [
     "FITTED", "ExplainMethod", "Method", "Model", "Out", "Overwrite", "Own", "Scale", "ScaleName", "Space", "SpaceName",

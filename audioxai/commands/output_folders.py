@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audioxai.errors import ConfigError, OutputError
-from audioxai.files import write_bytes
+from audioxai.support.files import write_bytes
 
 if TYPE_CHECKING:
-    from audioxai.explanation import Explanation
+    from audioxai.explainers.explanation import Explanation
 
 __all__ = ["FitRun", "distinct_names", "output_folder", "save_clip"]
 
@@ -55,7 +55,7 @@ def distinct_names(files: Sequence[Path]) -> list[str]:
 
     Case and characters that folders replace do not make names distinct.
     """
-    from audioxai.files import folder_names
+    from audioxai.support.files import folder_names
 
     names: list[str] = []
     taken: set[str] = set()

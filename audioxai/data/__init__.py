@@ -7,7 +7,7 @@ from audioxai.data.download import fetch, unpack
 from audioxai.data.esc50 import ESC50
 from audioxai.data.manifests import Manifest, ManifestItem, shipped_manifest, shipped_manifests
 from audioxai.data.scenes import EVENTS, Scene, SceneDataset, make_event, make_scene
-from audioxai.data.sounds import SoundFolder
+from audioxai.data.sound_folder import SoundFolder
 from audioxai.data.testsets import ManifestDataset, make_manifest
 from audioxai.data.urbansound import UrbanSound8K
 

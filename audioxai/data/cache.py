@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from audioxai.errors import AudioXAIError
-from audioxai.files import PathLike, write_whole
+from audioxai.support.files import PathLike, write_whole
 
 __all__ = ["ClipCache"]
 

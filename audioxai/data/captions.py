@@ -135,7 +135,7 @@ def describe(sounds: Sequence[str], generator: torch.Generator | None = None) ->
 
 
 class MixtureCaptions:
-    """Batches of clips and mixtures of two, with sentences about them, for :func:`audioxai.contrastive.train_clap`.
+    """Batches of clips and mixtures of two, with sentences about them, for :func:`train_clap`.
 
     A piece of a clip holds one of its loud moments, the clip's end followed by its start. It is made -12 to 6 dB
     louder, and white noise 10 to 60 dB below it is added. Half of the pieces have another sound in them, -6 to 6 dB

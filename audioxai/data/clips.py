@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from audioxai.audio import AUDIO_SUFFIXES, load
 from audioxai.data.cache import ClipCache
 from audioxai.errors import AudioFileError, AudioXAIError, ConfigError
-from audioxai.files import PathLike
+from audioxai.sound.files import AUDIO_SUFFIXES, load
+from audioxai.support.files import PathLike
 
 __all__ = ["ClipSet", "LabelledClips"]
 

@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from audioxai.errors import AudioFileError, ConfigError, OutputError
-from audioxai.files import PathLike
+from audioxai.support.files import PathLike
 
 __all__ = ["fetch", "sha256_of", "unpack"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from audioxai.data.clips import LabelledClips, check_folds, find_same_stem, read_table
 from audioxai.data.download import fetch, unpack
 from audioxai.errors import AudioFileError
-from audioxai.files import PathLike
+from audioxai.support.files import PathLike
 
 __all__ = ["ESC50"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from audioxai.audio import find_audio, load
 from audioxai.errors import AudioFileError, AudioXAIError, ConfigError
+from audioxai.sound.files import find_audio, load
 
 __all__ = ["clips_of", "labelled_clips_of", "loader_of", "named_files"]
 

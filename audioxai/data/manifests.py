@@ -12,7 +12,7 @@ from typing import Any
 
 from audioxai.data.download import sha256_of
 from audioxai.errors import AudioFileError, ConfigError, OutputError, nearest
-from audioxai.files import PathLike, write_bytes
+from audioxai.support.files import PathLike, write_bytes
 
 __all__ = ["Manifest", "ManifestItem", "shipped_manifest", "shipped_manifests"]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from audioxai.data.clips import ClipSet
 from audioxai.data.esc50 import ESC50
 from audioxai.data.manifests import Manifest
-from audioxai.data.sounds import SoundFolder
+from audioxai.data.sound_folder import SoundFolder
 from audioxai.data.testsets import make_manifest
-from audioxai.files import PathLike
+from audioxai.support.files import PathLike
 
 __all__ = ["esc10_manifests"]
 

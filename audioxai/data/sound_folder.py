@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from audioxai.audio import find_audio
 from audioxai.data.clips import ClipSet
 from audioxai.errors import AudioFileError, ConfigError
-from audioxai.files import PathLike
+from audioxai.sound.files import find_audio
+from audioxai.support.files import PathLike
 
 __all__ = ["SoundFolder"]
 

@@ -7,7 +7,6 @@ Targets, spaces, batching, sound and the caller's network as it was are inherite
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -17,17 +16,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.targets import Target, TargetLike, parse_target
 from audioxai.errors import ClassifierError, ConfigError, InputError, nearest
-from audioxai.explainers.normalise import Normalise, to_mask
+from audioxai.explainers.explanation import Explanation, Scores
 from audioxai.explainers.score import Score, check_logits
-from audioxai.explanation import Explanation, Scores
-from audioxai.inputs import WaveformLike, as_waveform
-from audioxai.spaces import Analysis, Scale, Space, make_space
-from audioxai.targets import Target, TargetLike, parse_target
+from audioxai.masking.normalise import Normalise, to_mask
+from audioxai.masking.spaces import Analysis, Scale, Space, make_space
+from audioxai.sound.inputs import WaveformLike, as_waveform
 
 if TYPE_CHECKING:
-    from audioxai.zero_shot import Vocabulary
+    from audioxai.classifiers.zero_shot import Vocabulary
 
 __all__ = ["Explainer", "Score", "Solution"]
 
@@ -88,10 +87,10 @@ class Explainer:
 
     Args:
         classifier: the wrapped network.
-        space: where the mask lives: ``"stft"``, ``"mel"``, ``"waveform"`` or a :class:`audioxai.spaces.Space`.
+        space: where the mask lives: ``"stft"``, ``"mel"``, ``"waveform"`` or a :class:`audioxai.masking.spaces.Space`.
         scale: what the mask multiplies, ``"log1p"`` or ``"magnitude"``; ignored when ``space`` is an object.
         max_batch: most rows in one forward pass, which bounds the memory; results do not depend on it.
-        normalise: how attributions become masks, see :func:`audioxai.explainers.normalise.to_mask`.
+        normalise: how attributions become masks, see :func:`audioxai.masking.normalise.to_mask`.
         seed: of the methods that draw at random; the draw for a clip depends on it and on the clip alone.
         heard: ask for the scores of the sounds, phase and all, in place of those of the masked values.
     """
@@ -167,7 +166,7 @@ class Explainer:
 
     def _solve(self, analysis: Analysis, target: Target) -> Solution:
         """Masks for one batch, in evaluation mode and without parameter gradients: the other extension point."""
-        score = Score(self, analysis, target)
+        score = Score(self.space, analysis, target, max_batch=self.max_batch, seed=self.seed)
         attribution = self._attribute(analysis.values, score).detach()
         if not torch.isfinite(attribution).all():
             raise ClassifierError(
@@ -201,7 +200,7 @@ class Explainer:
 
         Args:
             waveform: (T,), (B, T) or (B, 1, T) floats in [-1, 1], or the path of an audio file.
-            target: what to explain, see :mod:`audioxai.targets`; default the predicted class of each clip.
+            target: what to explain, see :mod:`audioxai.classifiers.targets`; default the predicted class of each clip.
             sample_rate: rate of a tensor in Hz if it is not the classifier's; it is then resampled.
             names: one name per clip, for pictures and pages; default the file's name.
 
@@ -295,10 +294,6 @@ class Explainer:
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         ):
             yield
-
-    def _generators(self, waveform: Tensor) -> list[torch.Generator]:
-        seeds = [zlib.crc32(clip.detach().cpu().numpy().tobytes(), self.seed & 0xFFFFFFFF) for clip in waveform]
-        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def _pack(
         self,

@@ -8,10 +8,10 @@ from typing import Any, Literal, Self, TypeAlias
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError, NotFittedError
 from audioxai.explainers.base import Explainer, Score, at_least_one
-from audioxai.inputs import read_batch
+from audioxai.sound.inputs import read_batch
 
 __all__ = ["BaselineLike", "WithBaseline"]
 

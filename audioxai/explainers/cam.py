@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.latents import read_layers
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.explainers.base import Explainer, Score
 from audioxai.explainers.gradient import differentiable
-from audioxai.latents import read_layers
-from audioxai.spaces import Resize
+from audioxai.masking.spaces import Resize
 
 __all__ = ["CAM", "GradCAM", "GradCAMPlusPlus"]
 
@@ -79,7 +79,9 @@ class CAM(Explainer):
 
     def _read(self, values: Tensor, score: Score, *, cut: bool) -> tuple[Tensor, Tensor]:
         features = self.space.features(values, score.analysis)
-        logits, (latent,) = read_layers(self.classifier, (self.layer,), features, cut=cut)
+        logits, (latent,) = read_layers(
+            self.classifier.network, lambda: self.classifier.classify(features), (self.layer,), cut=cut
+        )
         score.take(logits)
         return logits, latent
 

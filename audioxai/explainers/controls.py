@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.targets import Target
 from audioxai.errors import ConfigError
-from audioxai.explainers.base import Explainer, Score, Solution
-from audioxai.spaces import Analysis
-from audioxai.targets import Target
+from audioxai.explainers.base import Explainer, Solution
+from audioxai.explainers.score import Score, generators_of
+from audioxai.masking.spaces import Analysis
 
 __all__ = ["AllOnes", "EnergyMask", "RandomMask"]
 
@@ -26,7 +27,7 @@ class _Control(Explainer):
     def _solve(self, analysis: Analysis, target: Target) -> Solution:
         with torch.no_grad():
             logits = self.space.predict(analysis.values, analysis)
-            mask = self._control(analysis.values, self._generators(analysis.waveform))
+            mask = self._control(analysis.values, generators_of(analysis.waveform, self.seed))
         return Solution(mask, logits, target.resolve(logits, self.classifier.labels))
 
     def _attribute(self, values: Tensor, score: Score) -> Tensor:

@@ -90,7 +90,7 @@ class DeepSHAP(WithBaseline):
 
 def _rescale(rows: int, name: str, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A call whose gradient is the slope between inputs and baselines, which are ``rows`` in all."""
-    result: Tensor = _Rescale.apply(call, x, rows, name in MAXIMA)  # type: ignore[no-untyped-call]
+    result: Tensor = _Rescale.apply(call, x, rows, name in MAXIMA)
     return result
 
 

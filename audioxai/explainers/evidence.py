@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.targets import Target
 from audioxai.errors import ClassifierError
-from audioxai.targets import Target
 
 __all__ = ["Reading", "add_neighbours", "mix_within_batch", "read_evidence"]
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.audio import save as save_audio
-from audioxai.dsp import STFT
 from audioxai.errors import InputError, OutputError
-from audioxai.files import folder_names, write_bytes
+from audioxai.sound.dsp import STFT
+from audioxai.sound.files import save as save_audio
+from audioxai.support.files import folder_names, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,13 +148,13 @@ class Explanation:
 
     def _repr_png_(self) -> bytes:
         """The first clip's picture, for notebooks that are shown where no frame is."""
-        from audioxai.plot import overlay_png
+        from audioxai.report.plot import overlay_png
 
         return overlay_png(self)
 
     def plot(self, index: int = 0) -> Figure:
         """A picture of one clip: the input, the mask over it, what is kept."""
-        from audioxai.plot import plot_clip
+        from audioxai.report.plot import plot_clip
 
         return plot_clip(self, index)
 
@@ -178,7 +178,7 @@ class Explanation:
         Raises:
             OutputError: a file could not be written; none is left half-written.
         """
-        from audioxai.plot import figure_png
+        from audioxai.report.plot import figure_png
 
         folder = Path(folder)
         for i, place in enumerate(folder_names(self.names)):

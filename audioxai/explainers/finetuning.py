@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.evidence import mix_within_batch
-from audioxai.inputs import as_waveform, read_batch
-from audioxai.losses import binary_guidance, norm_guidance
+from audioxai.sound.inputs import as_waveform, read_batch
+from audioxai.training.losses import binary_guidance, norm_guidance
 
 __all__ = ["FineTuning", "clean_and_noisy"]
 

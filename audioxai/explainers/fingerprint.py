@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError
-from audioxai.identity import digest_of
-from audioxai.zero_shot import ZeroShotClassifier
+from audioxai.support.identity import digest_of
 
 if TYPE_CHECKING:
     from audioxai.explainers.base import Explainer

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.explainers.base import Explainer, Score, at_least_one
 from audioxai.explainers.baseline import WithBaseline

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError, nearest
 from audioxai.explainers.activations import ACTIVATIONS, Intercept
 from audioxai.explainers.base import Explainer, Score

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.targets import Target, TargetLike, parse_target
 from audioxai.errors import ConfigError, InputError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.learned import LearnedExplainer
-from audioxai.inputs import WaveformLike, read_batch
+from audioxai.explainers.score import generators_of
+from audioxai.masking.spaces import Analysis
 from audioxai.nn.interpreter import (
     ActivationDecoder,
     AttentionPooling,
@@ -29,9 +31,8 @@ from audioxai.nn.interpreter import (
     Reading,
 )
 from audioxai.nn.nmf import AmortisedNMF, nmf, soft_mask
-from audioxai.spaces import Analysis
-from audioxai.targets import Target, TargetLike, parse_target
-from audioxai.training import TrainingOptions, train
+from audioxai.sound.inputs import WaveformLike, read_batch
+from audioxai.training.loop import TrainingOptions, train
 
 __all__ = ["L2I"]
 
@@ -175,7 +176,9 @@ class L2I(LearnedExplainer):
         for batch in loader:
             waveform = self._read(batch)
             spectrogram = self._spectrogram(self.space.analyse(waveform)).cpu()
-            draws = torch.cat([torch.rand(spectrogram.shape[2], generator=g) for g in self._generators(waveform)])
+            draws = torch.cat(
+                [torch.rand(spectrogram.shape[2], generator=g) for g in generators_of(waveform, self.seed)]
+            )
             columns = spectrogram.transpose(1, 2).flatten(0, 1)
             audible = columns.amax(1) > _SILENT
             keys, frames = torch.cat([keys, draws[audible]]), torch.cat([frames, columns[audible]])

@@ -16,15 +16,15 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.latents import PROBE_SECONDS
+from audioxai.classifiers.targets import Target
 from audioxai.errors import ClassifierError, ConfigError, InputError, NotFittedError, OutputError
 from audioxai.explainers.base import Explainer, Solution
-from audioxai.files import write_bytes
-from audioxai.inputs import read_batch
-from audioxai.latents import PROBE_SECONDS
-from audioxai.spaces import Analysis, Space
-from audioxai.targets import Target
-from audioxai.training import History, TrainingOptions, train
+from audioxai.masking.spaces import Analysis, Space
+from audioxai.sound.inputs import read_batch
+from audioxai.support.files import write_bytes
+from audioxai.training.loop import History, TrainingOptions, train
 
 __all__ = ["LearnedExplainer"]
 
@@ -135,7 +135,7 @@ class LearnedExplainer(Explainer):
             loader: re-iterable batches at the classifier's rate: tensors (B, T), (waveform, ...) tuples, or dicts
                 with a ``"waveform"``.
             val_loader: batches whose loss drives early stopping, see ``patience``.
-            **training: options of :class:`audioxai.training.TrainingOptions`: ``epochs``, ``lr``, ``precision``,
+            **training: options of :class:`audioxai.training.loop.TrainingOptions`: ``epochs``, ``lr``, ``precision``,
                 ``patience``, ``seed``, ``checkpoint``, ``progress`` ...
 
         Returns:

@@ -15,18 +15,18 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.targets import Target
 from audioxai.errors import ConfigError, NotFittedError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
 from audioxai.explainers.finetuning import FineTuning, clean_and_noisy
 from audioxai.explainers.learned import LearnedExplainer
-from audioxai.losses import mask_in, mask_out, similarity, sparsity, stem_guidance, target_log_probabilities
+from audioxai.masking.spaces import Analysis
 from audioxai.nn.decoder import EvidenceDecoder
 from audioxai.nn.published import PublishedDecoder
 from audioxai.nn.sound_decoder import SoundDecoder
-from audioxai.spaces import Analysis
-from audioxai.targets import Target
+from audioxai.training.losses import mask_in, mask_out, similarity, sparsity, stem_guidance, target_log_probabilities
 
 __all__ = ["LMAC"]
 
@@ -252,7 +252,7 @@ class LMAC(LearnedExplainer):
             guidance: ``"binary"``: cross-entropy of the mask against cells of the clean clip above 0.35 of its maximum,
                 as released; ``"norm"``: squared distance to the clean clip, as in the published objective.
             epochs: passes over the loader.
-            **training: other options of :class:`audioxai.training.TrainingOptions`.
+            **training: other options of :class:`audioxai.training.loop.TrainingOptions`.
 
         Returns:
             self.

@@ -15,19 +15,19 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.targets import Target
 from audioxai.errors import ConfigError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
 from audioxai.explainers.learned import LearnedExplainer
-from audioxai.explainers.streaming import LongExplanation, explain_long
-from audioxai.inputs import read_batch
-from audioxai.losses import mask_in, mask_out, si_snr, sparsity, stem_distance, target_log_probabilities
-from audioxai.nn.filterbank import Filterbank, default_filterbank, fit_filterbank, make_filterbank
+from audioxai.masking.spaces import Analysis, Scale, STFTSpace
+from audioxai.nn.filterbank import Filterbank, default_filterbank, make_filterbank
 from audioxai.nn.separator import MASKERS, Separator
-from audioxai.spaces import Analysis, Scale, STFTSpace
-from audioxai.targets import Target, TargetLike
-from audioxai.training import TrainingOptions
+from audioxai.sound.inputs import read_batch
+from audioxai.training.filterbank import fit_filterbank
+from audioxai.training.loop import TrainingOptions
+from audioxai.training.losses import mask_in, mask_out, si_snr, sparsity, stem_distance, target_log_probabilities
 
 __all__ = ["LMACTD"]
 
@@ -284,18 +284,6 @@ class LMACTD(LearnedExplainer):
 
     def _encode(self, waveform: Tensor) -> Tensor:
         return self.separator.bank.encode(waveform)
-
-    def explain_long(
-        self,
-        path: str | os.PathLike[str],
-        folder: str | os.PathLike[str],
-        target: TargetLike = None,
-        *,
-        seconds: float = 10.0,
-        overlap: float = 1.0,
-    ) -> LongExplanation:
-        """Explain a recording from disk to disk, see :func:`audioxai.explainers.streaming.explain_long`."""
-        return explain_long(self, path, folder, target, seconds=seconds, overlap=overlap)
 
 
 def _mean_mask(mask: Tensor, _kept: Tensor, _clip: Tensor, _explainer: LMACTD) -> Tensor:

@@ -14,13 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.targets import Target
+from audioxai.classifiers.zero_shot import Vocabulary, ZeroShotClassifier
 from audioxai.errors import ConfigError, InputError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, add_neighbours, read_evidence
 from audioxai.explainers.learned import LearnedExplainer
-from audioxai.inputs import read_batch
-from audioxai.losses import (
+from audioxai.masking.spaces import Analysis, Scale
+from audioxai.nn.prompt_decoder import CONDITIONINGS, PromptDecoder
+from audioxai.sound.inputs import read_batch
+from audioxai.training.losses import (
     group_log_probabilities,
     mask_in,
     mask_out,
@@ -29,10 +33,6 @@ from audioxai.losses import (
     sparsity,
     stem_guidance,
 )
-from audioxai.nn.prompt_decoder import CONDITIONINGS, PromptDecoder
-from audioxai.spaces import Analysis, Scale
-from audioxai.targets import Target
-from audioxai.zero_shot import Vocabulary, ZeroShotClassifier
 
 __all__ = ["LMACZS"]
 
@@ -60,7 +60,7 @@ class LMACZS(LearnedExplainer):
     Args:
         classifier: a :class:`audioxai.ZeroShotClassifier`.
         conditioning: how the prompt enters, see :class:`audioxai.nn.prompt_decoder.PromptDecoder`.
-        diversity: see :func:`audioxai.losses.prompt_diversity`.
+        diversity: see :func:`audioxai.training.losses.prompt_diversity`.
         lambda_sim: weight of the similarity matching, on the scale of the cosine.
         lambda_s: weight of the mean mask.
         lambda_d: weight of the diversity.

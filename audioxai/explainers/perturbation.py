@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError
 from audioxai.explainers.base import Score, at_least_one
 from audioxai.explainers.baseline import WithBaseline
-from audioxai.progress import bar
-from audioxai.spaces import Space
+from audioxai.masking.spaces import Space
+from audioxai.support.progress import bar
 
 __all__ = ["LIME", "Occlusion", "Tiled"]
 

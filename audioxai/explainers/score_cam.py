@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.explainers.base import Score, at_least_one
 from audioxai.explainers.cam import CAM
-from audioxai.progress import bar
+from audioxai.support.progress import bar
 
 __all__ = ["GScoreCAM", "ScoreCAM"]
 

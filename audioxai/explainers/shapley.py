@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.explainers.base import Score, at_least_one
 from audioxai.explainers.baseline import WithBaseline
 from audioxai.explainers.gradient import differentiable

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from audioxai.errors import ConfigError, OutputError
-from audioxai.files import write_bytes
+from audioxai.listening.stimuli import Heard, Trial, make_trials
 from audioxai.report.parts import audio_address, page_text, templates
-from audioxai.report.stimuli import Heard, Trial, make_trials
+from audioxai.support.files import write_bytes
 
 __all__ = ["ANSWERS_FORMAT", "KEY_FORMAT", "SCALES", "ListeningTest", "listening_test"]
 
@@ -95,7 +95,7 @@ def _page(test: str, title: str, instructions: str | None, trials: list[Trial]) 
         for trial in trials
     ]
     paragraphs = [part.strip() for part in re.split(r"\n\s*\n", page_text(instructions or "")) if part.strip()]
-    page = templates().get_template("listening.html")
+    page = templates("audioxai.listening").get_template("listening.html")
     return page.render(test=test, title=page_text(title), paragraphs=paragraphs, trials=shown, format=ANSWERS_FORMAT)
 
 

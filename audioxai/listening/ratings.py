@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from audioxai.errors import InputError, OutputError
-from audioxai.files import PathLike
-from audioxai.report.listening import ANSWERS_FORMAT, KEY_FORMAT, SCALES
-from audioxai.report.stimuli import ANCHOR, REFERENCE
+from audioxai.listening.page import ANSWERS_FORMAT, KEY_FORMAT, SCALES
+from audioxai.listening.stimuli import ANCHOR, REFERENCE
+from audioxai.support.files import PathLike
 
 __all__ = ["Answers", "Rating", "Ratings", "read_ratings"]
 

@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from audioxai.dsp import resample
 from audioxai.errors import ConfigError, InputError
-from audioxai.loudness import loudness
+from audioxai.sound.dsp import resample
+from audioxai.sound.loudness import loudness
 
 __all__ = ["ANCHOR", "REFERENCE", "Stimulus", "Trial", "low_anchor", "make_trials", "matched_gains"]
 
@@ -150,7 +150,7 @@ def low_anchor(waveform: Tensor, sample_rate: int, noise: Tensor) -> Tensor:
 def matched_gains(waves: Sequence[Tensor], sample_rate: int) -> tuple[float, list[float], list[int]]:
     """Gains that make sounds (T,) as loud as the first of them.
 
-    All are brought to -23 LUFS (:func:`audioxai.loudness.loudness`), or to what leaves every peak below -1 dB; but a
+    All are brought to -23 LUFS (:func:`loudness`), or to what leaves every peak below -1 dB; but a
     sound is raised by no more than 30 dB above the first, so that what is all but silent stays so.
 
     Returns:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from audioxai.files import PathLike, write_bytes
-from audioxai.metrics.listening import MeanInterval, SignedRank, holm, mean_interval, signed_rank, smallest_p
-from audioxai.report.listening import SCALES
-from audioxai.report.ratings import Answers, Ratings, read_ratings
+from audioxai.listening.page import SCALES
+from audioxai.listening.ratings import Answers, Ratings, read_ratings
+from audioxai.listening.statistics import MeanInterval, SignedRank, holm, mean_interval, signed_rank, smallest_p
+from audioxai.support.files import PathLike, write_bytes
 
 __all__ = ["Comparison", "ListeningResults", "listening_results"]
 
@@ -137,7 +137,7 @@ def listening_results(
     or her complete trials. The intervals and tests speak of other listeners hearing these clips, not of other clips.
 
     Args:
-        exports: see :func:`audioxai.report.ratings.read_ratings`, also for the other options and the errors.
+        exports: see :func:`audioxai.listening.ratings.read_ratings`, also for the other options and the errors.
         key: the key that was written beside the page.
         screen: leave out listeners who do not hear the hidden reference as such.
         complete_only: leave out listeners who have not finished.

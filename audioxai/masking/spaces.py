@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audioxai.classifier import AudioClassifier
-from audioxai.dsp import STFT, hz_to_mel, istft, magnitude, stft
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, nearest
-from audioxai.frontends import LogMel, SpectralFrontend, default_stft
+from audioxai.sound.dsp import STFT, hz_to_mel, istft, magnitude, stft
+from audioxai.sound.frontends import LogMel, SpectralFrontend, default_stft
 
 __all__ = ["Analysis", "MelSpace", "Resize", "STFTSpace", "Scale", "Space", "WaveformSpace", "make_space"]
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from audioxai.classifiers.targets import TargetLike
 from audioxai.explainers.base import Explainer
-from audioxai.explanation import Explanation
+from audioxai.explainers.explanation import Explanation
 from audioxai.metrics import functional
 from audioxai.metrics.curves import Predict
 from audioxai.metrics.evaluate import clip_scores
 from audioxai.metrics.registry import STANDARD
-from audioxai.targets import TargetLike
 
 __all__ = [
     "AverageDrop",

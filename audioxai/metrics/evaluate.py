@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError, NotFittedError
 from audioxai.explainers.base import Explainer
-from audioxai.explanation import Explanation
-from audioxai.inputs import as_waveform, read_batch
+from audioxai.explainers.explanation import Explanation
 from audioxai.metrics import functional as metric
 from audioxai.metrics.registry import GROUND_TRUTH, STANDARD, Case, Metric, find_metrics, space_of
 from audioxai.metrics.results import Results
+from audioxai.sound.inputs import as_waveform, read_batch
 
 __all__ = ["clip_scores", "evaluate", "judge_scores"]
 

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError
-from audioxai.inputs import as_waveform
+from audioxai.masking.spaces import Scale, make_space
 from audioxai.metrics.curves import Predict, ranking
 from audioxai.metrics.registry import Case, Metric
-from audioxai.spaces import Scale, make_space
-from audioxai.training import TrainingOptions, train
+from audioxai.sound.inputs import as_waveform
+from audioxai.training.loop import TrainingOptions, train
 
 __all__ = ["f_fidelity", "f_fidelity_metrics", "robust_copy"]
 
@@ -102,7 +102,7 @@ def robust_copy(
         beta: largest share of cells missing; each clip draws its own share below it.
         epochs: passes over the loader.
         lr: peak learning rate.
-        **training: other options of :class:`audioxai.training.TrainingOptions`.
+        **training: other options of :class:`audioxai.training.loop.TrainingOptions`.
 
     Returns:
         The copy in evaluation mode; also useful as a judge in :func:`audioxai.evaluate`.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from audioxai.classifiers.targets import TargetLike
 from audioxai.explainers.base import Explainer
 from audioxai.metrics.registry import Case
-from audioxai.targets import TargetLike
 
 __all__ = ["follow"]
 
@@ -22,7 +22,7 @@ def follow(explainer: Explainer, mixture: Tensor, stem: Tensor, target: TargetLi
         explainer: fitted.
         mixture: (B, T).
         stem: (B, T), the part that the target names; everything else is ``mixture - stem``.
-        target: see :mod:`audioxai.targets`.
+        target: see :mod:`audioxai.classifiers.targets`.
 
     Returns:
         Gain in signal-to-interference ratio over the mixture's own, in dB, and kept share of the stem's energy, both

@@ -1,22 +1,21 @@
 """Pictures of measurements: scores with their intervals, and how explanations change as a network is randomised.
 
-matplotlib is imported on use, as in :mod:`audioxai.plot`.
+matplotlib is imported on use, as in :mod:`audioxai.report.plot`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from audioxai.errors import ConfigError, InputError, nearest
 from audioxai.metrics.registry import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
-    from audioxai.metrics.randomisation import Randomisation
-    from audioxai.metrics.results import Results
 
 __all__ = ["plot_randomisation", "plot_results"]
 
@@ -24,7 +23,35 @@ _ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 _PANELS = 4  # beside each other
 
 
-def plot_results(results: Results, metrics: Sequence[str] | None = None) -> Figure:
+class _Scores(Protocol):
+    """What is drawn of :class:`audioxai.metrics.Results`."""
+
+    @property
+    def scores(self) -> Mapping[str, Mapping[str, Tensor]]: ...
+
+    def rows(self) -> object: ...
+
+    def mean(self, explainer: str, name: str) -> float: ...
+
+    def interval(self, explainer: str, name: str) -> tuple[float, float]: ...
+
+
+class _Curves(Protocol):
+    """What is drawn of :class:`audioxai.metrics.Randomisation`."""
+
+    @property
+    def layers(self) -> Sequence[str]: ...
+
+    @property
+    def order(self) -> str: ...
+
+    @property
+    def similarity(self) -> Mapping[str, Tensor]: ...
+
+    def curve(self, measure: str) -> list[tuple[float, float, float]]: ...
+
+
+def plot_results(results: _Scores, metrics: Sequence[str] | None = None) -> Figure:
     """Means with their 95 % bootstrap intervals: one panel a metric, one row an explainer.
 
     Args:
@@ -70,7 +97,7 @@ def plot_results(results: Results, metrics: Sequence[str] | None = None) -> Figu
     return figure
 
 
-def plot_randomisation(found: Mapping[str, Randomisation]) -> Figure:
+def plot_randomisation(found: Mapping[str, _Curves]) -> Figure:
     """Similarity to the untouched network's explanation after each randomised layer, one line an explainer.
 
     Shaded are 95 % bootstrap intervals over clips. A line that stays high belongs to a method that does not look at

@@ -14,13 +14,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from audioxai.classifiers.zero_shot import Vocabulary, ZeroShotClassifier
 from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.base import Explainer
-from audioxai.inputs import WaveformLike, as_waveform
 from audioxai.metrics.functional import mask_mean
 from audioxai.metrics.localisation import average_ranks
 from audioxai.metrics.randomisation import _randomise, _weights_kept, mask_similarity
-from audioxai.zero_shot import Vocabulary, ZeroShotClassifier
+from audioxai.sound.inputs import WaveformLike, as_waveform
 
 __all__ = [
     "PROMPT_FIGURES",

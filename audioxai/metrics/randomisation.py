@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.targets import TargetLike
 from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers.base import Explainer
-from audioxai.inputs import WaveformLike, as_waveform
 from audioxai.metrics.localisation import average_ranks
 from audioxai.metrics.results import bootstrap
-from audioxai.targets import TargetLike
+from audioxai.sound.inputs import WaveformLike, as_waveform
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,8 +52,8 @@ class Randomisation:
         return [(float(step.nanmean()), *bootstrap(step)) for step in self.similarity[measure]]
 
     def plot(self) -> Figure:
-        """Both curves; :func:`audioxai.plot_metrics.plot_randomisation` draws several explainers' together."""
-        from audioxai.plot_metrics import plot_randomisation
+        """Both curves; :func:`audioxai.metrics.plot.plot_randomisation` draws several explainers' together."""
+        from audioxai.metrics.plot import plot_randomisation
 
         return plot_randomisation({self.explainer: self})
 
@@ -76,8 +76,8 @@ def cascading_randomisation(
     Args:
         explainer: fitted.
         waveform: (T,) or (B, T).
-        target: see :mod:`audioxai.targets`; default each clip's predicted class. An explainer of the predicted class
-            alone explains that of each network.
+        target: see :mod:`audioxai.classifiers.targets`; default each clip's predicted class. An explainer of
+            the predicted class alone explains that of each network.
         order: from the logits down, or from the input up.
         layers: names of the modules to randomise, in the order of the forward pass, one without weights of its own
             with all inside it; default every module with weights of its own that the clips reach.
@@ -138,13 +138,13 @@ def random_labels(
         target: default the classes that the trained network predicts.
         epochs: passes over the loader; enough to learn wrong labels by heart.
         seed: of the labels and the weights.
-        **training: other options of :func:`audioxai.recipes.train_classifier`.
+        **training: other options of :func:`audioxai.training.recipes.train_classifier`.
 
     Returns:
         ``"SSIM"`` and ``"Spearman"`` between the two networks' masks, (B,) each, and the share of the shuffled labels
         that the copy has learnt: near chance, the control says nothing.
     """
-    from audioxai.recipes import accuracy, train_classifier
+    from audioxai.training.recipes import accuracy, train_classifier
 
     clips = as_waveform(waveform, classifier.sample_rate).to(classifier.device)
     explainer = make(classifier)

@@ -10,14 +10,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.targets import TargetLike
 from audioxai.errors import ConfigError, InputError, nearest
 from audioxai.explainers.base import Explainer
-from audioxai.explanation import Explanation
+from audioxai.explainers.explanation import Explanation
+from audioxai.masking.spaces import Analysis, Scale, Space, STFTSpace, make_space
 from audioxai.metrics import functional as metric
 from audioxai.metrics.curves import Predict
-from audioxai.spaces import Analysis, Scale, Space, STFTSpace, make_space
-from audioxai.targets import TargetLike
 
 __all__ = ["GROUND_TRUTH", "METRICS", "SOUND", "STANDARD", "Case", "Metric", "find_metrics", "space_of"]
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from audioxai.errors import ConfigError, InputError, OutputError, nearest
-from audioxai.files import PathLike, write_bytes, write_whole
 from audioxai.metrics.invariants import check_scores
 from audioxai.metrics.registry import METRICS
+from audioxai.support.files import PathLike, write_bytes, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -205,7 +205,7 @@ class Results:
         Args:
             metrics: which; default all there are.
         """
-        from audioxai.plot_metrics import plot_results
+        from audioxai.metrics.plot import plot_results
 
         return plot_results(self, metrics)
 

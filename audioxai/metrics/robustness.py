@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from audioxai.classifiers.targets import TargetLike
 from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.base import Explainer
-from audioxai.inputs import WaveformLike, as_waveform
-from audioxai.targets import TargetLike
+from audioxai.sound.inputs import WaveformLike, as_waveform
 
 __all__ = ["infidelity", "max_sensitivity"]
 
@@ -58,7 +58,7 @@ def max_sensitivity(
     Args:
         explainer: fitted.
         waveform: (T,) or (B, T).
-        target: see :mod:`audioxai.targets`; default each clip's predicted class.
+        target: see :mod:`audioxai.classifiers.targets`; default each clip's predicted class.
         radius: d is drawn evenly from [-radius, radius] times each clip's peak.
         samples: draws.
         seed: of the draws.

@@ -3,7 +3,7 @@
 from audioxai.nn.clap import CompactCLAP, NgramEncoder
 from audioxai.nn.classifiers import CNN14, CompactCNN, WaveformCNN
 from audioxai.nn.decoder import EvidenceDecoder
-from audioxai.nn.filterbank import Filterbank, FourierFilterbank, LearnedFilterbank, fit_filterbank
+from audioxai.nn.filterbank import Filterbank, FourierFilterbank, LearnedFilterbank
 from audioxai.nn.separator import Separator
 from audioxai.nn.sepformer import DualPath
 from audioxai.nn.sound_decoder import SoundDecoder
@@ -23,5 +23,4 @@ __all__ = [
     "Separator",
     "SoundDecoder",
     "WaveformCNN",
-    "fit_filterbank",
 ]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.errors import ConfigError, OutputError
-from audioxai.files import PathLike
 from audioxai.nn.classifiers import CNN14
+from audioxai.support.files import PathLike
 
 __all__ = ["load_cnn14", "panns_names", "read_tensors"]
 

@@ -37,7 +37,7 @@ class _LogMelCNN(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(i, o, p, depth) for i, o, p in zip(inputs, widths, pools, strict=True))
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(widths[-1], n_classes)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPU and GPU alike
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """(B, N, M) log-mels to (B, K) logits."""
@@ -80,7 +80,7 @@ class CompactCNN(_LogMelCNN):
         stem = nn.Conv2d(1, widths[0], 5, stride=2, padding=2, bias=False)
         nn.init.xavier_uniform_(stem.weight)
         self.blocks[0] = nn.Sequential(stem, nn.BatchNorm2d(widths[0]), nn.ReLU())
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
 
 class WaveformCNN(nn.Module):

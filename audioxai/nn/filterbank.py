@@ -17,16 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.errors import ConfigError, nearest
-from audioxai.inputs import read_batch
-from audioxai.losses import si_snr
-from audioxai.training import History, TrainingOptions, train
 
 __all__ = [
     "Filterbank",
     "FourierFilterbank",
     "LearnedFilterbank",
     "default_filterbank",
-    "fit_filterbank",
     "make_filterbank",
 ]
 
@@ -108,7 +104,7 @@ class LearnedFilterbank(Filterbank):
     They start as windowed cosines and sines of both signs, in as many phases as there are filters for. As a rectified
     signal and that of the other sign add up to the signal, two filters a sample of the kernel reconstruct perfectly; so
     do more, of which the decoder at first ignores a rest. With fewer, or once they are trained, only training makes
-    decoding the inverse of encoding, see :func:`audioxai.nn.fit_filterbank`. Source: Luo & Mesgarani 2019
+    decoding the inverse of encoding, see :func:`fit_filterbank`. Source: Luo & Mesgarani 2019
     (Conv-TasNet), section II-B; signs and phases as in Ditter & Gerkmann 2020.
 
     Args:
@@ -246,36 +242,3 @@ def default_filterbank(kind: str, sample_rate: int) -> Filterbank:
     kernel = 2 * max(1, round(sample_rate * (0.032 if kind == FourierFilterbank.kind else 0.002)))
     sizes: dict[str, Any] = {"kind": kind, "sample_rate": sample_rate, "kernel": kernel}
     return make_filterbank(sizes | ({"filters": 2 * kernel} if kind == LearnedFilterbank.kind else {}))
-
-
-def fit_filterbank(bank: Filterbank, loader: Any, options: TrainingOptions | None = None) -> History:
-    """Fit a learned filter bank as an auto-encoder by -SI-SNR, in place; it is left in evaluation mode, and frozen.
-
-    Args:
-        bank: with weights.
-        loader: re-iterable batches at the bank's rate, as for ``fit`` of an explainer.
-        options: of the training.
-
-    Returns:
-        The history, with the mean SI-SNR ``"si_snr"`` in dB.
-
-    Raises:
-        ConfigError: nothing in the bank can be learnt.
-    """
-    if not any(True for _ in bank.parameters()):
-        raise ConfigError(f"a {bank.kind} filter bank has no weights to fit")
-    device = next(bank.parameters()).device
-
-    def step(batch: Any) -> dict[str, Tensor]:
-        waveform = read_batch(batch, bank.sample_rate).to(device)
-        decoded = bank.decode(bank.encode(waveform), waveform.shape[1])
-        # The level matters too: kept and removed must add up to the clip, not to a multiple of it.
-        gap = (decoded - waveform).square().sum(1) / waveform.square().sum(1).clamp(min=1e-8)
-        ratio = si_snr(decoded, waveform).mean()
-        return {"loss": (gap / (1 + gap)).mean() - ratio, "si_snr": ratio}
-
-    bank.requires_grad_(True)
-    loader = [loader] if isinstance(loader, Tensor) else loader
-    history = train(bank, step, loader, options or TrainingOptions(), name="filter bank", identity=bank.config())
-    bank.eval().requires_grad_(False)
-    return history

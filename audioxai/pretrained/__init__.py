@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from audioxai.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from audioxai.classifiers.zero_shot import ZeroShotClassifier
     from audioxai.explainers import LMAC
-    from audioxai.zero_shot import ZeroShotClassifier
 
 __all__ = ["DEFAULT", "load_pretrained", "pretrained_folder", "pretrained_names"]
 
@@ -72,8 +72,8 @@ def load_pretrained(name: str = DEFAULT) -> Any:
         >>> network = explainer.classifier
         >>> GradCAM(load_pretrained("esc10-clap")).explain("my.wav", "a puppy barks")
     """
+    from audioxai.classifiers.saving import load_classifier
     from audioxai.explainers import LMAC
-    from audioxai.store import load_classifier
 
     folder = pretrained_folder(name)
     classifier = load_classifier(folder)

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 import torch
 
-from audioxai.audio import write_whole
 from audioxai.errors import InputError
-from audioxai.plot import Explained, overlay_png
 from audioxai.report.parts import audio_address, data_address, page_text, templates
+from audioxai.report.plot import Explained, overlay_png
+from audioxai.sound.files import write_whole
 
 __all__ = ["render", "write_page"]
 

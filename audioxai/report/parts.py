@@ -19,12 +19,15 @@ _WAV_SECONDS = 30.0  # longer clips are embedded as FLAC
 
 
 @functools.cache
-def templates() -> Environment:
-    """The templates of this package, autoescaped; the filter ``csp_hash`` gives the hash of a script or style."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def templates(package: str = "audioxai.report") -> Environment:
+    """The templates of a package and, behind them, of this one, autoescaped.
+
+    The filter ``csp_hash`` gives the hash of a script or style.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("audioxai.report"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("audioxai.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

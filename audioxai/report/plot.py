@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d
 
-from audioxai.dsp import STFT, stft
 from audioxai.errors import InputError
-from audioxai.frontends import default_stft
+from audioxai.sound.dsp import STFT, stft
+from audioxai.sound.frontends import default_stft
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

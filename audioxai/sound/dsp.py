@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from audioxai.errors import ConfigError, InputError
-from audioxai.resampling import resample
+from audioxai.sound.resampling import resample
 
 __all__ = [
     "STFT",

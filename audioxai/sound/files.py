@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.dsp import resample
 from audioxai.errors import AudioFileError, ConfigError, InputError
-from audioxai.files import PathLike, write_whole
+from audioxai.sound.dsp import resample
+from audioxai.support.files import PathLike, write_whole
 
 __all__ = ["AUDIO_SUFFIXES", "count_samples", "find_audio", "load", "open_audio", "read_blocks", "save", "write_whole"]
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from audioxai.dsp import STFT, MelScale, amplitude_to_db, magnitude, melscale_fbanks, stft
 from audioxai.errors import ConfigError
+from audioxai.sound.dsp import STFT, MelScale, amplitude_to_db, magnitude, melscale_fbanks, stft
 
 __all__ = ["LogMel", "LogSTFT", "SpectralFrontend"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.audio import load
-from audioxai.dsp import resample
 from audioxai.errors import InputError
+from audioxai.sound.dsp import resample
+from audioxai.sound.files import load
 
 __all__ = ["WaveformLike", "as_waveform", "read_batch"]
 

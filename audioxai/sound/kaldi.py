@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audioxai.dsp import hz_to_mel
 from audioxai.errors import ConfigError, InputError
+from audioxai.sound.dsp import hz_to_mel
 
 __all__ = ["KaldiFbank", "kaldi_fbank"]
 
@@ -123,7 +123,9 @@ class KaldiFbank(nn.Module):
         try:
             kaldi_fbank(torch.zeros(1, sample_rate), sample_frequency=sample_rate, **self.options)
         except TypeError as error:
-            raise ConfigError(f"KaldiFbank: {error}; the options are those of audioxai.kaldi.kaldi_fbank") from error
+            raise ConfigError(
+                f"KaldiFbank: {error}; the options are those of audioxai.sound.kaldi.kaldi_fbank"
+            ) from error
 
     @property
     def time_first(self) -> bool:

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.data.captions import MixtureCaptions
 from audioxai.data.scenes import SceneDataset
 from audioxai.errors import InputError
-from audioxai.frontends import LogMel
 from audioxai.nn.clap import CompactCLAP
 from audioxai.nn.classifiers import CompactCNN
-from audioxai.training import History, TrainingOptions, train
-from audioxai.zero_shot import ZeroShotClassifier
+from audioxai.sound.frontends import LogMel
+from audioxai.training.loop import History, TrainingOptions, train
 
 __all__ = ["TEMPLATE", "contrastive_loss", "train_clap", "train_zero_shot"]
 
@@ -67,7 +67,7 @@ def train_clap(
         epochs: passes over the loader.
         lr: peak learning rate.
         weight_decay: of AdamW.
-        **training: other options of :class:`audioxai.training.TrainingOptions`.
+        **training: other options of :class:`audioxai.training.loop.TrainingOptions`.
 
     Returns:
         Losses per epoch.

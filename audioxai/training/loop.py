@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.errors import ConfigError, InputError, OutputError
-from audioxai.files import write_bytes
-from audioxai.progress import disable
-from audioxai.randomness import own_random_state, renew_workers, seed_everything
+from audioxai.support.files import write_bytes
+from audioxai.support.progress import disable
+from audioxai.training.randomness import own_random_state, renew_workers, seed_everything
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioxai.classifier import AudioClassifier
+from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import InputError
-from audioxai.inputs import read_batch
-from audioxai.training import History, TrainingOptions, train
+from audioxai.sound.inputs import read_batch
+from audioxai.training.loop import History, TrainingOptions, train
 
 __all__ = ["accuracy", "augment", "train_classifier"]
 
@@ -37,7 +37,7 @@ def train_classifier(
         epochs: passes over the loader.
         lr: peak learning rate.
         weight_decay: of AdamW.
-        **training: other options of :class:`audioxai.training.TrainingOptions`.
+        **training: other options of :class:`audioxai.training.loop.TrainingOptions`.
 
     Returns:
         Losses per epoch.

@@ -13,8 +13,8 @@ import clap_models
 
 import audioxai as ax
 from audioxai.adapters.msclap import from_msclap
-from audioxai.dsp import melscale_fbanks
 from audioxai.errors import ConfigError, MissingDependencyError, OutputError
+from audioxai.sound.dsp import melscale_fbanks
 
 PROMPTS = ["a dog", "rain falling hard on a roof", "sneezing"]
 SECONDS = {"2022": 5, "2023": 7}

@@ -14,8 +14,8 @@ from stand_ins import LABELS
 from torch import nn
 
 import audioxai as ax
-from audioxai.dsp import STFT
 from audioxai.errors import ClassifierError, ConfigError
+from audioxai.sound.dsp import STFT
 from audioxai.testing import check_explainer
 
 RATE = 16000

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from audioxai.adapters.windows import WindowedLogMel, WindowedTower, Windows
-from audioxai.dsp import STFT
 from audioxai.errors import ConfigError
+from audioxai.sound.dsp import STFT
 
 FILLS = ["repeatpad", "repeat", "pad"]
 

@@ -8,8 +8,8 @@ import audioxai as ax
 from audioxai.benchmark.networks import trained_network, training_identity
 from audioxai.benchmark.protocol import load_data
 from audioxai.benchmark.run import run
+from audioxai.benchmark.run_files import Store
 from audioxai.benchmark.settings import Settings
-from audioxai.benchmark.store import Store
 from audioxai.explainers.fingerprint import identity_of
 from audioxai.nn import CompactCLAP
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from benchmark.trees import SMALL, quiet
 
-from audioxai import training
 from audioxai.benchmark import networks
 from audioxai.benchmark.run import run
+from audioxai.benchmark.run_files import BusyError, Store
 from audioxai.benchmark.settings import Settings
-from audioxai.benchmark.store import BusyError, Store
 from audioxai.benchmark.workers import helpers
+from audioxai.training import loop as training
 
 
 def command(esc, out, *more):

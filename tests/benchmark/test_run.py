@@ -12,13 +12,13 @@ from benchmark.trees import SMALL, quiet
 
 import audioxai as ax
 from audioxai.benchmark import stages
+from audioxai.benchmark.evaluation_sets import make_set
 from audioxai.benchmark.networks import halving
 from audioxai.benchmark.protocol import load_data
 from audioxai.benchmark.report import write_report
 from audioxai.benchmark.run import run
-from audioxai.benchmark.sets import make_set
+from audioxai.benchmark.run_files import Store
 from audioxai.benchmark.settings import Settings
-from audioxai.benchmark.store import Store
 from audioxai.errors import AudioFileError, ConfigError, OutputError
 from audioxai.metrics import GROUND_TRUTH, STANDARD, Results
 from audioxai.nn import CompactCNN

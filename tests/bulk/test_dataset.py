@@ -21,8 +21,8 @@ from dataset_clips import ENVIRONMENT, HERE, RATE, SECONDS, Rows, files, write_c
 from dataset_process import OPTIONS, explainer
 
 import audioxai as ax
-from audioxai import cli as cli_module
-from audioxai import dataset
+from audioxai.bulk import dataset
+from audioxai.commands import main as cli_module
 from audioxai.errors import AudioFileError, ConfigError, MissingDependencyError, OutputError, TargetError
 from audioxai.explainers.fingerprint import fingerprint_of
 

@@ -11,8 +11,8 @@ from dataset_process import OPTIONS, explainer
 from torch import nn
 
 import audioxai as ax
-from audioxai import cli as cli_module
-from audioxai import dataset_files
+from audioxai.bulk import shard_files as dataset_files
+from audioxai.commands import main as cli_module
 from audioxai.errors import ClassifierError, InputError, OutputError
 
 

@@ -9,11 +9,11 @@ import soundfile
 import torch
 
 import audioxai as ax
-from audioxai.dsp import resample
+from audioxai.bulk import streaming
+from audioxai.bulk.mask_files import read_mask
+from audioxai.bulk.streaming import explain_long
 from audioxai.errors import AudioFileError, ConfigError, NotFittedError
-from audioxai.explainers import streaming
-from audioxai.explainers.streaming import explain_long
-from audioxai.masks import read_mask
+from audioxai.sound.dsp import resample
 
 RATE = networks.RATE
 
@@ -69,7 +69,7 @@ def test_any_rate_and_channels_as_if_resampled_whole(tmp_path, keeper, rate):
 
 def test_kept_and_removed_add_up(tmp_path, explainer):
     clip = recording(tmp_path / "in.wav", 5.3)
-    found = explainer.explain_long(tmp_path / "in.wav", tmp_path / "out", 2, seconds=1.0, overlap=0.3)
+    found = explain_long(explainer, tmp_path / "in.wav", tmp_path / "out", 2, seconds=1.0, overlap=0.3)
     kept, removed = read(found.waveform), read(found.removed)
     torch.testing.assert_close(kept + removed, clip, rtol=0, atol=1e-5)
     inside = explainer.explain(clip[:RATE], 2)
@@ -109,7 +109,7 @@ def test_one_mask_of_all_windows(tmp_path, space, overlap, seconds):
 
 def test_the_cross_fade_by_the_book(tmp_path, explainer):
     clip = recording(tmp_path / "in.wav", 1.75)
-    found = explainer.explain_long(tmp_path / "in.wav", tmp_path / "out", 1, seconds=1.0, overlap=0.25)
+    found = explain_long(explainer, tmp_path / "in.wav", tmp_path / "out", 1, seconds=1.0, overlap=0.25)
     first, second = explainer.explain(clip[:8000], 1).waveform[0], explainer.explain(clip[6000:], 1).waveform[0]
     expected = first.tolist()[:6000]
     for i in range(2000):
@@ -122,12 +122,17 @@ def test_the_cross_fade_by_the_book(tmp_path, explainer):
 def test_each_window_explains_its_own_prediction(tmp_path, explainer):
     recording(tmp_path / "in.wav", 3)
     clip = read(tmp_path / "in.wav")
-    found = explainer.explain_long(tmp_path / "in.wav", tmp_path / "out", seconds=1.0, overlap=0.0)
+    found = explain_long(explainer, tmp_path / "in.wav", tmp_path / "out", seconds=1.0, overlap=0.0)
     for one in found.windows:
         part = clip[round(one.start * RATE) : round(one.end * RATE)]
         assert one.target == explainer.explain(part).target_names[0]
-    odd = explainer.explain_long(
-        tmp_path / "in.wav", tmp_path / "out", lambda logits: logits[:, 0] - logits[:, 1], seconds=1.0, overlap=0.0
+    odd = explain_long(
+        explainer,
+        tmp_path / "in.wav",
+        tmp_path / "out",
+        lambda logits: logits[:, 0] - logits[:, 1],
+        seconds=1.0,
+        overlap=0.0,
     )
     assert all(one.scores is None for one in odd.windows)
 
@@ -251,4 +256,4 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, keeper, monkeypatch):
 def test_before_fit(tmp_path):
     recording(tmp_path / "in.wav", 1)
     with pytest.raises(NotFittedError):
-        ax.LMACTD(networks.log_mel_cnn()).explain_long(tmp_path / "in.wav", tmp_path / "out")
+        explain_long(ax.LMACTD(networks.log_mel_cnn()), tmp_path / "in.wav", tmp_path / "out")

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from audioxai import AudioClassifier, LogMel, LogSTFT
-from audioxai.dsp import STFT
+from audioxai.classifiers.saving import load_classifier, save_classifier
 from audioxai.errors import ConfigError, OutputError
 from audioxai.nn import CNN14, CompactCNN, WaveformCNN
-from audioxai.store import load_classifier, save_classifier
+from audioxai.sound.dsp import STFT
 
 RATE, LABELS = 8000, ["cat", "dog", "<b>"]
 

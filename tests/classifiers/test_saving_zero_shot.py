@@ -7,9 +7,9 @@ import torch
 from safetensors.numpy import load_file
 
 import audioxai as ax
+from audioxai.classifiers.saving import load_classifier, save_classifier
 from audioxai.errors import ConfigError, OutputError
 from audioxai.nn import CompactCLAP, CompactCNN
-from audioxai.store import load_classifier, save_classifier
 
 PROMPTS = {"dog": ["a dog", "barking"], "rain": ["rain"]}
 

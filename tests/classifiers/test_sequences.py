@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import audioxai as ax
+from audioxai.classifiers.sequences import CTC, Pooled, pool_frames
 from audioxai.errors import ClassifierError, ConfigError, InputError, TargetError
-from audioxai.sequences import CTC, Pooled, pool_frames
 from audioxai.testing import check_explainer
 
 TOKENS = ("-", "|", "A", "B")

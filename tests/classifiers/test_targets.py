@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from audioxai.classifiers.targets import parse_target
 from audioxai.errors import TargetError
-from audioxai.targets import parse_target
 
 LABELS = ("dog", "rain", "siren", "bell")
 LOGITS = torch.tensor([[0.0, 3.0, 1.0, 2.0], [5.0, 1.0, 5.0, 0.0], [-1.0, -2.0, -3.0, 4.0]])

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from audioxai import LMAC, load
+from audioxai.classifiers.saving import load_classifier
+from audioxai.commands.demo import DemoSizes, mixtures, run
 from audioxai.data import EVENTS
-from audioxai.demo import DemoSizes, mixtures, run
-from audioxai.store import load_classifier
 
 SIZES = DemoSizes(scenes=48, classifier_epochs=1, lmac_epochs=1, held_out=4, shown=2)
 

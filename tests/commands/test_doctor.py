@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audioxai import cli, doctor
+from audioxai.commands import doctor
+from audioxai.commands import main as cli
 
 EXAMPLES = {
     "torchaudio": "raise OSError('Could not load this library: libtorchaudio.so')",

@@ -17,11 +17,11 @@ import torch
 
 import audioxai
 from audioxai import Explanation, load
-from audioxai import cli as cli_module
-from audioxai import jobs as jobs_module
+from audioxai.classifiers.saving import load_classifier
+from audioxai.commands import jobs as jobs_module
+from audioxai.commands import main as cli_module
+from audioxai.commands.output_folders import FitRun, distinct_names
 from audioxai.data import make_event
-from audioxai.outputs import FitRun, distinct_names
-from audioxai.store import load_classifier
 from audioxai.version import __version__
 
 RATE = 16000
@@ -60,7 +60,7 @@ def cli(capsys, monkeypatch, tmp_path):
 @pytest.fixture
 def plain(monkeypatch) -> None:
     """Without pictures, which take most of the time."""
-    for name in ("audioxai.plot.figure_png", "audioxai.report.page.overlay_png"):
+    for name in ("audioxai.report.plot.figure_png", "audioxai.report.page.overlay_png"):
         monkeypatch.setattr(name, lambda *_args, **_options: b"picture")
 
 
@@ -295,7 +295,7 @@ def test_out_that_cannot_be_used(cli, clips, model, tmp_path, monkeypatch) -> No
     def read_only(**_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("audioxai.outputs.tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr("audioxai.commands.output_folders.tempfile.TemporaryFile", read_only)
     code, _, err = cli("fit", clips, "--out", "new")
     assert code == 1
     assert err == "error: --out 'new' cannot be written (Permission denied); choose another folder\n"
@@ -398,7 +398,7 @@ def test_a_finished_fit_leaves_no_checkpoint(model) -> None:
 
 @pytest.mark.parametrize("stage", ["classifier", "LMAC"])
 def test_an_interrupted_fit_resumes_to_the_same_model(cli, clips, model, tmp_path, monkeypatch, stage) -> None:
-    import audioxai.training as training
+    import audioxai.training.loop as training
 
     finish = training._State.finish_epoch
     last = {"classifier": 3, "LMAC": 2}[stage]

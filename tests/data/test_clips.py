@@ -8,9 +8,9 @@ from data.recordings import sound
 from torch.utils.data import DataLoader
 
 import audioxai as ax
-from audioxai.audio import load
 from audioxai.data import ESC50, LabelledClips, SoundFolder, UrbanSound8K
 from audioxai.errors import AudioFileError, ConfigError
+from audioxai.sound.files import load
 
 URBAN_ROWS = [  # slice_file_name, fold, classID, class
     ("100032-3-0-0.wav", 5, 3, "dog_bark"),

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import torch
 
+from audioxai.data.folder import clips_of, labelled_clips_of, loader_of
 from audioxai.errors import AudioFileError, ConfigError
-from audioxai.folder import clips_of, labelled_clips_of, loader_of
 
 RATE = 8000
 

@@ -12,7 +12,6 @@ from data.recordings import ESC_ROWS, sound
 from torch.utils.data import DataLoader
 
 import audioxai as ax
-from audioxai.audio import load
 from audioxai.data import (
     CONDITIONS,
     ESC50,
@@ -28,6 +27,7 @@ from audioxai.data import (
 )
 from audioxai.data.ship import esc10_manifests
 from audioxai.errors import AudioFileError, ConfigError, OutputError
+from audioxai.sound.files import load
 
 ROWS = [(f"{fold}-{i}-A-{k}", fold, k, f"class{k}", True) for fold in (4, 5) for i in range(6) for k in range(2)]
 T = 8000

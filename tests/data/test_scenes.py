@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 
 import audioxai.data
 from audioxai.data import EVENTS, Scene, SceneDataset, make_event, make_scene
-from audioxai.dsp import STFT, stft
 from audioxai.errors import ConfigError
+from audioxai.sound.dsp import STFT, stft
 
 CFG = STFT(1024, 372, 186)
 

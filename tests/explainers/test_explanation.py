@@ -19,7 +19,7 @@ import torch
 
 import audioxai as ax
 from audioxai.errors import InputError, OutputError
-from audioxai.files import folder_names
+from audioxai.support.files import folder_names
 
 FILES = {"mask.npz", "input.wav", "explanation.wav", "removed.wav", "picture.png", "explanation.json"}
 HOSTILE = ["../../evil", "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>']
@@ -124,7 +124,7 @@ def test_a_single_clip_comes_back_to_the_bit(tmp_path, batch):
 
 
 def test_many_clips_keep_their_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("audioxai.plot.figure_png", lambda _figure: b"")
+    monkeypatch.setattr("audioxai.report.plot.figure_png", lambda _figure: b"")
     names = [f"z{i}" for i in range(12)][::-1]
     whole = explain(ax.EnergyMask, 12, names=names)
     whole.save(tmp_path)
@@ -205,7 +205,7 @@ def test_a_disk_that_fills_up_leaves_whole_files_only(tmp_path, batch, monkeypat
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return honest(*args)
 
-    monkeypatch.setattr("audioxai.plot.figure_png", lambda _figure: b"\x89PNG IEND\xaeB`\x82")
+    monkeypatch.setattr("audioxai.report.plot.figure_png", lambda _figure: b"\x89PNG IEND\xaeB`\x82")
     monkeypatch.setattr(os, stage, full)
     with pytest.raises(OutputError, match="No space left on device"):
         batch.save(tmp_path)
@@ -343,7 +343,7 @@ def test_a_notebook_gets_one_frame_and_no_script_of_a_strangers(batch):
 
 
 def test_a_notebook_without_frames_gets_the_first_clips_picture(batch):
-    from audioxai.plot import overlay_png
+    from audioxai.report.plot import overlay_png
 
     assert batch._repr_png_() == overlay_png(batch, 0) != overlay_png(batch, 1)
 

@@ -7,6 +7,7 @@ from torch import nn
 
 import audioxai as ax
 from audioxai.errors import ClassifierError, ConfigError, InputError
+from audioxai.explainers.score import generators_of
 
 METHODS = [ax.Saliency, ax.InputXGradient, ax.SmoothGrad, ax.IntegratedGradients]
 
@@ -84,7 +85,7 @@ def test_smooth_grad_averages_seeded_draws():
     found = ax.SmoothGrad(classifier, n_samples=3, noise=0.2, seed=4).attribute(clips, 0)
     explainer = ax.Saliency(classifier, seed=4)
     analysis = explainer.space.analyse(clips)
-    generators = explainer._generators(clips)
+    generators = generators_of(clips, explainer.seed)
     total = 0
     for _ in range(3):
         copies = []

@@ -13,8 +13,8 @@ from learned import step
 import audioxai as ax
 from audioxai.adapters.clap import from_clap
 from audioxai.errors import ClassifierError, ConfigError, InputError, NotFittedError, TargetError
-from audioxai.losses import stem_guidance
 from audioxai.nn.prompt_decoder import CONDITIONINGS
+from audioxai.training.losses import stem_guidance
 
 CLIPS, CLASSES = clips(24)
 QUICK = {"epochs": 1, "progress": False}

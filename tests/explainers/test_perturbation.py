@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import audioxai as ax
-from audioxai import progress
 from audioxai.errors import ConfigError
 from audioxai.explainers.perturbation import ridge_regression, tile_of
+from audioxai.support import progress
 
 
 @pytest.mark.parametrize("space", ["stft", "mel", "waveform"])

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import audioxai as ax
 from audioxai.errors import ConfigError
+from audioxai.explainers.score import generators_of
 
 CLIPS = networks.clips(2, 4000)
 PUBLISHED = [
@@ -44,7 +45,7 @@ def test_smooth_grad_is_saliency_at_one_noisy_point():
     explainer = ax.SmoothGrad.reference(classifier)
     analysis = explainer.space.analyse(CLIPS)
     noisy = []
-    for value, generator in zip(analysis.values, explainer._generators(CLIPS), strict=True):
+    for value, generator in zip(analysis.values, generators_of(CLIPS, explainer.seed), strict=True):
         noise = torch.randn(value.shape, generator=generator).abs()
         noisy.append(value + 0.15 * (value.max() - value.min()) * noise)
     leaf = torch.stack(noisy).requires_grad_()

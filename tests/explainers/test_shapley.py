@@ -10,6 +10,7 @@ import torch
 
 import audioxai as ax
 from audioxai.errors import ConfigError
+from audioxai.explainers.score import generators_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -48,7 +49,7 @@ def test_gradient_shap_is_the_bare_library(network, space):
             def forward(self, values, analysis=analysis, target=target):
                 return explainer.space.predict(values, analysis.repeat(len(values)))[:, target : target + 1]
 
-        generator = explainer._generators(clips)[clip]
+        generator = generators_of(clips, explainer.seed)[clip]
         seed = int(torch.randint(2**31, (), generator=generator))
         expected = shap.GradientExplainer(Bare(), starts).shap_values(analysis.values, nsamples=6, rseed=seed)
         torch.testing.assert_close(

@@ -18,12 +18,12 @@ import soundfile
 import torch
 from listeners import RATE, SAMPLES, Heard, explained, methods
 
-from audioxai import cli as cli_module
+from audioxai.commands import main as cli_module
 from audioxai.errors import ConfigError, OutputError
-from audioxai.explanation import Explanation, Scores
-from audioxai.loudness import loudness
+from audioxai.explainers.explanation import Explanation, Scores
+from audioxai.listening.stimuli import make_trials
 from audioxai.report import listening_test
-from audioxai.report.stimuli import make_trials
+from audioxai.sound.loudness import loudness
 
 HOSTILE = "\"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>{{7*7}}"
 
@@ -245,7 +245,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders: lmac and gradcam with three clips; loud, loud2, and mixed, of two methods, with one."""
     root, one = tmp_path_factory.mktemp("saved"), explained(clips=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("audioxai.plot.figure_png", lambda *_, **__: b"picture")
+        patch.setattr("audioxai.report.plot.figure_png", lambda *_, **__: b"picture")
         patch.setattr(Explanation, "plot", lambda _: None)
         save(methods()["L-MAC"], "LMAC", root / "lmac")
         save(methods()["GradCAM"], "GradCAM", root / "gradcam")

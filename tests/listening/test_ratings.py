@@ -16,10 +16,10 @@ import oracles
 import pytest
 from listeners import answers, methods
 
-from audioxai import cli as cli_module
+from audioxai.commands import main as cli_module
 from audioxai.errors import InputError, OutputError
+from audioxai.listening.stimuli import ANCHOR, REFERENCE
 from audioxai.report import listening_results, listening_test
-from audioxai.report.stimuli import ANCHOR, REFERENCE
 
 Said = dict[str, Any]
 BEST = {"L-MAC": 75, "GradCAM": 50, "louder 16 %": 40, REFERENCE: 60, ANCHOR: 5}

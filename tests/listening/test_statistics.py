@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audioxai.errors import InputError
-from audioxai.metrics.listening import holm, mean_interval, signed_rank, smallest_p
+from audioxai.listening.statistics import holm, mean_interval, signed_rank, smallest_p
 
 RATINGS = st.lists(st.integers(-40, 40).map(float), min_size=1, max_size=9)
 PROBABILITIES = st.lists(st.floats(0, 1), max_size=8)

@@ -14,8 +14,8 @@ from listeners import RATE, SAMPLES, Heard, explained, methods
 
 import audioxai as ax
 from audioxai.errors import AudioXAIError, ConfigError, InputError
-from audioxai.loudness import loudness
-from audioxai.report.stimuli import low_anchor, make_trials, matched_gains
+from audioxai.listening.stimuli import low_anchor, make_trials, matched_gains
+from audioxai.sound.loudness import loudness
 
 
 def test_no_peak_is_clipped_and_what_is_quiet_is_raised_by_30_db_at_most() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import audioxai as ax
-from audioxai.dsp import STFT
 from audioxai.errors import ConfigError
-from audioxai.spaces import band_to_bin, make_space
+from audioxai.masking.spaces import band_to_bin, make_space
+from audioxai.sound.dsp import STFT
 
 SPACES = ["stft", "mel", "waveform"]
 SCALES = ["log1p", "magnitude"]

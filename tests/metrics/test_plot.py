@@ -7,8 +7,8 @@ import torch
 
 from audioxai.errors import ConfigError, InputError
 from audioxai.metrics import ImpossibleScoresError, Randomisation, Results
-from audioxai.plot import figure_png
-from audioxai.plot_metrics import plot_randomisation, plot_results
+from audioxai.metrics.plot import plot_randomisation, plot_results
+from audioxai.report.plot import figure_png
 
 
 def results():

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import audioxai as ax
-from audioxai.dsp import STFT
 from audioxai.errors import ConfigError, OutputError
 from audioxai.nn import CNN14, checkpoints
 from audioxai.nn.checkpoints import load_cnn14
+from audioxai.sound.dsp import STFT
 
 WIDTH, CLASSES = 2, 7
 State = dict[str, Tensor]

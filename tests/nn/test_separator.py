@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audioxai.errors import ConfigError
-from audioxai.losses import si_snr, stem_distance
 from audioxai.nn import TCN, DualPath, FourierFilterbank, LearnedFilterbank, Separator
 from audioxai.nn.conditioner import Conditioner
-from audioxai.nn.filterbank import default_filterbank, fit_filterbank, make_filterbank
+from audioxai.nn.filterbank import default_filterbank, make_filterbank
 from audioxai.nn.separator import MASKERS, relative_level
 from audioxai.nn.sepformer import default_chunk, overlap_add, segment
-from audioxai.training import TrainingOptions
+from audioxai.training.filterbank import fit_filterbank
+from audioxai.training.loop import TrainingOptions
+from audioxai.training.losses import si_snr, stem_distance
 
 RATE = 8000
 SHAPES = [(6, 8), (4, 3), (5, 1)]

@@ -15,19 +15,19 @@ import torch
 from safetensors.numpy import load_file
 
 import audioxai as ax
-from audioxai import cli as cli_module
+from audioxai.classifiers.saving import save_classifier
+from audioxai.commands import main as cli_module
 from audioxai.data import ESC50, make_event
 from audioxai.metrics import evaluate
 from audioxai.nn import CompactCLAP
 from audioxai.pretrained import DEFAULT, load_pretrained, pretrained_folder, pretrained_names
-from audioxai.recipes import accuracy
-from audioxai.store import save_classifier
+from audioxai.training.recipes import accuracy
 
 LABELS = (
     "chainsaw", "clock_tick", "crackling_fire", "crying_baby", "dog",
     "helicopter", "rain", "rooster", "sea_waves", "sneezing",
 )  # fmt: skip
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def fold_5(data_root) -> ESC50:
 def cli(capsys, monkeypatch, tmp_path):
     """Run a command in an empty folder, without pictures: (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
-    for name in ("audioxai.plot.figure_png", "audioxai.report.page.overlay_png"):
+    for name in ("audioxai.report.plot.figure_png", "audioxai.report.page.overlay_png"):
         monkeypatch.setattr(name, lambda *_args, **_options: b"picture")
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -90,7 +90,7 @@ def test_it_is_small_and_holds_float32_and_no_sound() -> None:
 
 def test_the_build_takes_them_along() -> None:
     tomllib = pytest.importorskip("tomllib")
-    settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     patterns = settings["tool"]["setuptools"]["package-data"]["audioxai"]
     taken = {path for pattern in patterns for path in Path(ax.__file__).parent.glob(pattern)}
     assert set(pretrained_folder().iterdir()) <= taken
@@ -299,7 +299,7 @@ def test_the_script_makes_such_a_folder(few_clips, tmp_path) -> None:
     assert "1 epochs for the network, 1 for L-MAC" in text
     assert "{" not in text
     assert stems_of(made / "attribution.csv") == train
-    from audioxai.store import load_classifier
+    from audioxai.classifiers.saving import load_classifier
 
     assert ax.LMAC.from_pretrained(made, classifier=load_classifier(made)).classifier.labels == LABELS
 

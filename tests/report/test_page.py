@@ -19,10 +19,10 @@ import torch
 from browsing import load, press, resize, sounding, wait
 from torch import Tensor
 
-from audioxai.dsp import STFT
 from audioxai.errors import InputError, OutputError
-from audioxai.plot import Explained
 from audioxai.report import render, write_page
+from audioxai.report.plot import Explained
+from audioxai.sound.dsp import STFT
 
 RATE, SECONDS = 16000, 3
 SETTINGS = STFT(n_fft=512)

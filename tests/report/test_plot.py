@@ -15,9 +15,9 @@ from matplotlib.image import AxesImage
 from PIL import Image
 from torch import Tensor
 
-from audioxai.dsp import STFT, istft, melscale_fbanks, stft
 from audioxai.errors import InputError
-from audioxai.plot import Explained, figure_png, overlay_png, plot_clip
+from audioxai.report.plot import Explained, figure_png, overlay_png, plot_clip
+from audioxai.sound.dsp import STFT, istft, melscale_fbanks, stft
 
 RATE = 16000
 SETTINGS = STFT(n_fft=512)
@@ -184,9 +184,10 @@ def test_a_clip_that_is_not_there() -> None:
 
 
 def test_matplotlib_is_imported_on_use_and_pyplot_never() -> None:
-    code = "import sys, audioxai.plot, audioxai.report; assert not {'matplotlib', 'jinja2'} & set(sys.modules)"
+    code = "import sys, audioxai.report.plot, audioxai.report; assert not {'matplotlib', 'jinja2'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
     here, path = os.path.dirname(__file__), os.pathsep.join(filter(None, sys.path))
-    code = "import sys, matplotlib.figure, audioxai.plot; import test_plot as t; audioxai.plot.overlay_png(t.make())"
+    code = "import sys, matplotlib.figure; from audioxai.report import plot; import test_plot as t"
+    code += "; plot.overlay_png(t.make())"
     code += "; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=here, env={**os.environ, "PYTHONPATH": path})

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audioxai import dsp, resampling
-from audioxai.dsp import STFT, amplitude_to_db, istft, magnitude, melscale_fbanks, mix_at_snr, resample, stft
 from audioxai.errors import AudioXAIError, ConfigError, InputError
+from audioxai.sound import dsp, resampling
+from audioxai.sound.dsp import STFT, amplitude_to_db, istft, magnitude, melscale_fbanks, mix_at_snr, resample, stft
 
 RECIPE = STFT(1024, 372, 186, "hamming")
 SETTINGS = {
@@ -27,7 +27,7 @@ SETTINGS = {
     "odd": STFT(401, 301, 100, "hamming"),
     "rect": STFT(256, hop_length=128, window="rect"),
 }
-ARRAYS = Path(__file__).parent / "data_arrays" / "torchaudio.npz"
+ARRAYS = Path(__file__).parents[1] / "data_arrays" / "torchaudio.npz"
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import pytest
 import soundfile
 import torch
 
-from audioxai import audio
-from audioxai.audio import find_audio, load, save, write_whole
-from audioxai.dsp import resample
 from audioxai.errors import AudioFileError, ConfigError, InputError, OutputError
+from audioxai.sound import files as audio
+from audioxai.sound.dsp import resample
+from audioxai.sound.files import find_audio, load, save, write_whole
 
 RATE = 16_000
 

@@ -9,14 +9,14 @@ import oracles
 import pytest
 import torch
 
-from audioxai.dsp import STFT, magnitude, melscale_fbanks, stft
 from audioxai.errors import ConfigError
-from audioxai.frontends import LogMel, LogSTFT, default_stft
+from audioxai.sound.dsp import STFT, magnitude, melscale_fbanks, stft
+from audioxai.sound.frontends import LogMel, LogSTFT, default_stft
 
 LOGS = ["log1p", "log", "log10", "db", "none"]
 LAYOUTS = ["BNM", "BMN", "B1NM", "B1MN"]
 SMALL = STFT(256, 200, 80)
-ARRAYS = Path(__file__).parent / "data_arrays" / "transformers.npz"
+ARRAYS = Path(__file__).parents[1] / "data_arrays" / "transformers.npz"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 
 import audioxai as ax
 from audioxai.errors import AudioFileError, InputError
-from audioxai.inputs import as_waveform, read_batch
+from audioxai.sound.inputs import as_waveform, read_batch
 
 RATE = networks.RATE
 CLIPS = networks.clips(2, 500)

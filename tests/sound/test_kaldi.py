@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import audioxai as ax
 from audioxai.errors import ConfigError, InputError
-from audioxai.kaldi import kaldi_fbank
+from audioxai.sound.kaldi import kaldi_fbank
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 sys.path.insert(0, str(HERE / "tools"))
 from make_reference_arrays import KALDI  # noqa: E402
 

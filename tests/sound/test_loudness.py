@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audioxai.errors import InputError
-from audioxai.loudness import k_weighting, loudness
+from audioxai.sound.loudness import k_weighting, loudness
 
 
 def tone(rate: int, seconds: float = 2.0, hz: float = 997.0) -> torch.Tensor:

@@ -17,7 +17,7 @@ import torch
 from dataset_clips import ENVIRONMENT
 
 import audioxai as ax
-from audioxai.identity import describe, digest_of
+from audioxai.support.identity import describe, digest_of
 
 HIGHEST = 3
 

@@ -4,11 +4,11 @@ import oracles
 import pytest
 import torch
 
-from audioxai import contrastive
-from audioxai.contrastive import contrastive_loss, train_clap, train_zero_shot
 from audioxai.errors import InputError
-from audioxai.frontends import LogMel
 from audioxai.nn import CompactCLAP, CompactCNN
+from audioxai.sound.frontends import LogMel
+from audioxai.training import contrastive
+from audioxai.training.contrastive import contrastive_loss, train_clap, train_zero_shot
 
 LABELS = ("low_whistle", "high_whistle")
 

@@ -17,11 +17,11 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader, TensorDataset
 
-from audioxai import training
 from audioxai.errors import ConfigError, InputError, OutputError
-from audioxai.training import TrainingOptions, train
+from audioxai.training import loop as training
+from audioxai.training.loop import TrainingOptions, train
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import audioxai as ax
 from audioxai.errors import InputError
 from audioxai.nn import WaveformCNN
-from audioxai.recipes import accuracy, augment, train_classifier
+from audioxai.training.recipes import accuracy, augment, train_classifier
 
 SAMPLES = 2000
 
@@ -82,7 +82,7 @@ def test_the_seed_decides():
 
 def test_validation_is_not_augmented(monkeypatch):
     calls = []
-    monkeypatch.setattr("audioxai.recipes.augment", lambda x, y: calls.append(len(x)) or (x, y))
+    monkeypatch.setattr("audioxai.training.recipes.augment", lambda x, y: calls.append(len(x)) or (x, y))
     train(classifier(), loader(32, batch_size=8), val_loader=[tones(3)])
     assert calls == [8] * 4
     train(classifier(), loader(32), augmented=False)

@@ -1,0 +1,1 @@
+"""Data sets and long recordings that do not fit into memory, and the processes that share them out."""

@@ -1,0 +1,1 @@
+"""Where a mask lives, and how an attribution becomes one."""

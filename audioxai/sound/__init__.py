@@ -1,0 +1,1 @@
+"""Samples and spectra: read and written, resampled, transformed; the front ends of networks."""

@@ -110,15 +110,8 @@ class AudioClassifier(nn.Module):
     def _choose_layers(
         self, asked: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None
     ) -> tuple[LatentLayer, ...]:
-        generator = torch.Generator().manual_seed(0)
-
-        def run(seconds: float) -> Any:
-            noise = 0.1 * torch.randn(2, round(seconds * self.sample_rate), generator=generator)
-            return self(noise.to(self.device))
-
-        time_first = bool(getattr(self.frontend, "time_first", False))
         with self.frozen(), torch.random.fork_rng(devices=[]), torch.no_grad():
-            return choose_layers(self.network, run, asked, time_first=time_first)
+            return choose_layers(self.network, lambda clips: self(clips.to(self.device)), self.sample_rate, asked)
 
     def features(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to the network's input."""

@@ -62,6 +62,8 @@ class AudioClassifier(nn.Module):
         rate = getattr(frontend, "sample_rate", sample_rate)
         if rate != sample_rate:
             raise ConfigError(f"the front end is made for {rate} Hz, the classifier for {sample_rate} Hz; use one rate")
+        if isinstance(labels, str) or any(not isinstance(label, str) for label in labels or ()):
+            raise ConfigError(f"labels={labels!r} must be a list of names, one for each output of the network")
         if labels is not None and len(set(labels)) != len(labels):
             raise ConfigError("labels must be distinct, since targets are looked up by label")
         self.network = network

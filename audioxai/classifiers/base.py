@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers
+from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers, scaled_gradient
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
 from audioxai.sound.frontends import SpectralFrontend
 from audioxai.support.identity import hash_weights
@@ -19,6 +19,7 @@ from audioxai.support.identity import hash_weights
 __all__ = ["AudioClassifier"]
 
 _SHOWN = 12  # labels, where a classifier is printed
+_HALF_SCALE = 1024.0
 
 
 class AudioClassifier(nn.Module):
@@ -72,6 +73,7 @@ class AudioClassifier(nn.Module):
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
         self._layers: tuple[LatentLayer, ...] | None = None
+        self._frozen = False
         self._asked = layers
         for layer in layers if layers is not None else ():
             name_of(network, layer)  # an unknown one is refused here
@@ -125,8 +127,9 @@ class AudioClassifier(nn.Module):
         Raises:
             ClassifierError: the network failed, or its output is not (B, K).
         """
+        scale = self._gradient_scale()
         try:
-            logits = self.network(features.clone())  # whose first layer may work in place
+            logits = self.network(scaled_gradient(features, 1 / scale))  # a copy: a first layer may work in place
         except AudioXAIError:
             raise
         except torch.OutOfMemoryError:
@@ -145,7 +148,16 @@ class AudioClassifier(nn.Module):
             )
         if self.labels is not None and logits.shape[1] != len(self.labels):
             raise LabelsError(f"the network has {logits.shape[1]} outputs, but {len(self.labels)} labels were given")
-        return logits.float()
+        return scaled_gradient(logits.float(), scale)
+
+    def _gradient_scale(self) -> float:
+        """What gradients inside the network are multiplied by: in float16 those of a mean over a map are lost in 0."""
+        if not self._frozen:  # what trains a network scales its loss itself
+            return 1.0
+        device = self.device.type
+        mixed = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+        half = mixed or any(parameter.dtype == torch.float16 for parameter in self.network.parameters())
+        return _HALF_SCALE if half else 1.0
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to logits (B, K)."""
@@ -168,7 +180,21 @@ class AudioClassifier(nn.Module):
         """
         names = self.layers
         with torch.set_grad_enabled(differentiable):
-            return read_layers(self.network, lambda: self.classify(features), names, cut=differentiable)
+            return self.read_layers(names, features, cut=differentiable)
+
+    def read_layers(self, names: Sequence[str], features: Tensor, *, cut: bool) -> tuple[Tensor, list[Tensor]]:
+        """Logits and the raw outputs of any layers, from one forward pass.
+
+        Args:
+            names: layers, in the order wanted.
+            features: the network's input.
+            cut: start the autograd graph at each layer that has none yet, so that it becomes a leaf.
+
+        Raises:
+            ClassifierError: a layer that the forward pass never reached.
+        """
+        scale = self._gradient_scale()
+        return read_layers(self.network, lambda: self.classify(features), names, cut=cut, gradient_scale=scale)
 
     def as_maps(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""
@@ -192,11 +218,14 @@ class AudioClassifier(nn.Module):
         modes = [(module, module.training) for module in self.modules()]
         flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
         buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        before = self._frozen
         try:
+            self._frozen = True
             self.eval()
             self.requires_grad_(False)
             yield
         finally:
+            self._frozen = before
             for module, mode in modes:
                 module.training = mode
             for parameter, flag in flags:

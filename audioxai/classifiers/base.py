@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers, scaled_gradient
+from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
 from audioxai.sound.frontends import SpectralFrontend
 from audioxai.support.identity import hash_weights
@@ -129,7 +130,8 @@ class AudioClassifier(nn.Module):
         """
         scale = self._gradient_scale()
         try:
-            logits = self.network(scaled_gradient(features, 1 / scale))  # a copy: a first layer may work in place
+            with self.turn():
+                logits = self.network(scaled_gradient(features, 1 / scale))  # a copy: a layer may work in place
         except AudioXAIError:
             raise
         except torch.OutOfMemoryError:
@@ -161,7 +163,8 @@ class AudioClassifier(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to logits (B, K)."""
-        return self.classify(self.features(waveform))
+        with self.turn():
+            return self.classify(self.features(waveform))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, K) logits to probabilities: softmax, or sigmoids when multilabel."""
@@ -194,7 +197,8 @@ class AudioClassifier(nn.Module):
             ClassifierError: a layer that the forward pass never reached.
         """
         scale = self._gradient_scale()
-        return read_layers(self.network, lambda: self.classify(features), names, cut=cut, gradient_scale=scale)
+        with self.turn():
+            return read_layers(self.network, lambda: self.classify(features), names, cut=cut, gradient_scale=scale)
 
     def as_maps(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""
@@ -212,28 +216,37 @@ class AudioClassifier(nn.Module):
         """Inside, labels and logits are those of one of the :meth:`vocabularies`."""
         yield
 
+    def turn(self) -> AbstractContextManager[Any]:
+        """Inside, no other thread explains or asks this network; a thread may nest turns."""
+        return turn_of(self.network)
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too."""
-        modes = [(module, module.training) for module in self.modules()]
-        flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
-        buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
-        before = self._frozen
-        try:
-            self._frozen = True
-            self.eval()
-            self.requires_grad_(False)
-            yield
-        finally:
-            self._frozen = before
-            for module, mode in modes:
-                module.training = mode
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    if not torch.equal(buffer, value):
-                        buffer.copy_(value)
+        """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too.
+
+        Other threads wait for their :meth:`turn`. Weights that a thread changes meanwhile, without asking, are its own
+        risk.
+        """
+        with self.turn():
+            modes = [(module, module.training) for module in self.modules()]
+            flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
+            buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
+            before = self._frozen
+            try:
+                self._frozen = True
+                self.eval()
+                self.requires_grad_(False)
+                yield
+            finally:
+                self._frozen = before
+                for module, mode in modes:
+                    module.training = mode
+                for parameter, flag in flags:
+                    parameter.requires_grad_(flag)
+                with torch.no_grad():
+                    for buffer, value in buffers:
+                        if not torch.equal(buffer, value):
+                            buffer.copy_(value)
 
     def fingerprint(self) -> str:
         """SHA-256 over weights and front end; a saved explainer refuses another classifier by it.

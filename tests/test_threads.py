@@ -26,6 +26,11 @@ def classifier() -> ax.AudioClassifier:
     return made
 
 
+def pool_of_threads() -> ThreadPoolExecutor:
+    """Sums depend on how many threads share an operation, which each thread is told anew."""
+    return ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,))
+
+
 def state(classifier: ax.AudioClassifier) -> list[object]:
     flags = [parameter.requires_grad for parameter in classifier.parameters()]
     hooks = [len(module._forward_hooks) + len(module._backward_hooks) for module in classifier.modules()]
@@ -49,7 +54,7 @@ def test_eight_threads_over_all_explainers(classifier):
         same &= all(torch.equal(a, b) for a, b in zip(found.scores, scores[name], strict=True))
         return None if same else name
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with pool_of_threads() as pool:
         wrong = [name for name in pool.map(work, range(CALLS)) if name]
     assert not wrong
     assert state(classifier) == before
@@ -59,7 +64,7 @@ def test_one_explainer_in_many_threads(classifier):
     explainer = ax.IntegratedGradients(classifier, n_steps=4)
     batches = [networks.clips(size, 2000) for size in (1, 2, 3)]
     alone = [explainer.explain(clips, 1).mask for clips in batches]
-    with ThreadPoolExecutor(THREADS) as pool:
+    with pool_of_threads() as pool:
         found = list(pool.map(lambda number: explainer.explain(batches[number % 3], 1).mask, range(30)))
     assert all(torch.equal(mask, alone[number % 3]) for number, mask in enumerate(found))
 
@@ -69,7 +74,7 @@ def test_who_asks_the_network_meanwhile_is_answered_as_always(classifier):
     classifier.eval()
     explainer, clips = ax.GradCAM(classifier), networks.clips(5, 2000)
     alone, logits = explainer.explain(CLIPS).mask, classifier(clips)
-    with ThreadPoolExecutor(THREADS) as pool:
+    with pool_of_threads() as pool:
         masks = [pool.submit(explainer.explain, CLIPS) for _ in range(20)]
         answers = [pool.submit(classifier, clips) for _ in range(20)]
     assert all(torch.equal(one.result().mask, alone) for one in masks)
@@ -81,7 +86,7 @@ def test_two_wrappers_of_one_network_take_turns(classifier):
     before = state(classifier)
     explainers = [ax.GradCAM(classifier), ax.GradCAM(other)]
     alone = explainers[0].explain(CLIPS).mask
-    with ThreadPoolExecutor(THREADS) as pool:
+    with pool_of_threads() as pool:
         found = list(pool.map(lambda number: explainers[number % 2].explain(CLIPS).mask, range(40)))
     assert all(torch.equal(mask, alone) for mask in found)
     assert state(classifier) == before
@@ -98,7 +103,7 @@ def test_a_call_that_fails_lets_the_others_go_on(classifier):
             return None
         return explainer.explain(CLIPS).mask
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with pool_of_threads() as pool:
         found = list(pool.map(work, range(40)))
     assert all(mask is None or torch.equal(mask, alone) for mask in found)
     assert state(classifier) == before

@@ -217,8 +217,8 @@ class AudioClassifier(nn.Module):
         yield
 
     def turn(self) -> AbstractContextManager[Any]:
-        """Inside, no other thread explains or asks this network; a thread may nest turns."""
-        return turn_of(self.network)
+        """Inside, no other thread explains or asks this network, or any that shares a part; a thread may nest turns."""
+        return turn_of(self)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -1,13 +1,15 @@
-"""Calls on one network that change it for their length (its mode, its hooks) take turns between threads.
+"""Calls that change a network for their length (its mode, its hooks) take turns between threads.
 
-The locks stand here and not in the networks, which so can be copied and pickled, and belong to a network whatever wraps
-it.
+Modules that belong together share a lock, however many classifiers wrap them or parts of them. The locks stand here and
+not in the modules, which so can be copied and pickled.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -18,10 +20,20 @@ _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _guard = threading.Lock()
 
 
-def turn_of(network: nn.Module) -> threading.RLock:
-    """The lock of a network; a thread that holds it may take it again."""
+@contextmanager
+def turn_of(module: nn.Module) -> Iterator[None]:
+    """Inside, no other thread is in the turn of a module that shares a part with this one; a thread may nest turns."""
     with _guard:
-        return _locks.setdefault(network, threading.RLock())
+        parts = list(module.modules())
+        known = {id(lock): lock for part in parts if (lock := _locks.get(part)) is not None}
+        # What was wrapped in parts and now as a whole has several, always taken in one order.
+        locks = [lock for _, lock in sorted(known.items())] or [threading.RLock()]
+        for part in parts:
+            _locks.setdefault(part, locks[0])
+    with ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        yield
 
 
 def _start_anew() -> None:

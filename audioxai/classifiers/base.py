@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -41,9 +41,6 @@ class AudioClassifier(nn.Module):
         torch.Size([2, 3])
     """
 
-    #: Whether a target may be a text that is not among the labels.
-    any_label: ClassVar[bool] = False
-
     def __init__(
         self,
         network: nn.Module,
@@ -69,7 +66,7 @@ class AudioClassifier(nn.Module):
         self.sample_rate = sample_rate
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
-        self._layers: tuple[LatentLayer, ...] | None = None
+        self._layers: list[LatentLayer] = []  # filled in place, since views share it
         self._asked = layers
         for layer in layers if layers is not None else ():
             name_of(network, layer)  # an unknown one is refused here
@@ -92,9 +89,9 @@ class AudioClassifier(nn.Module):
     @property
     def latent_layers(self) -> tuple[LatentLayer, ...]:
         """The layers with the way their outputs become maps (B, C, F, N); found by a dry run on first use."""
-        if self._layers is None:
-            self._layers = self._choose_layers(self._asked)
-        return self._layers
+        if not self._layers:
+            self._layers[:] = self._choose_layers(self._asked)
+        return tuple(self._layers)
 
     def latent_layer(self, layer: str | nn.Module) -> LatentLayer:
         """Any layer, by name or as a module, and the way its output becomes a map; from a dry run if need be.
@@ -179,17 +176,9 @@ class AudioClassifier(nn.Module):
         """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""
         return [layer.as_map(latent) for layer, latent in zip(self.latent_layers, latents, strict=True)]
 
-    def vocabularies(self, targets: Sequence[Any]) -> list[tuple[Any, list[int]]]:
-        """Groups of targets that are answered together: a vocabulary for :meth:`using`, and their places; here all.
-
-        Where :attr:`any_label` holds, texts that are not among the labels have a vocabulary with them.
-        """
-        return [(None, list(range(len(targets))))]
-
-    @contextmanager
-    def using(self, vocabulary: Any) -> Iterator[None]:
-        """Inside, labels and logits are those of one of the :meth:`vocabularies`."""
-        yield
+    def for_targets(self, targets: Sequence[Any]) -> Self:
+        """The classifier to ask about targets: this one, unless targets may be texts that are not among the labels."""
+        return self
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

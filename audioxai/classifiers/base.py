@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,14 @@ __all__ = ["AudioClassifier"]
 
 _SHOWN = 12  # labels, where a classifier is printed
 _HALF_SCALE = 1024.0
+
+
+@dataclass
+class _Shared:
+    """What a classifier notes of its network, and what its views note with it."""
+
+    layers: tuple[LatentLayer, ...] = ()
+    frozen: bool = False
 
 
 class AudioClassifier(nn.Module):
@@ -42,9 +51,6 @@ class AudioClassifier(nn.Module):
         >>> classifier(torch.zeros(2, 16000)).shape
         torch.Size([2, 3])
     """
-
-    #: Whether a target may be a text that is not among the labels.
-    any_label: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -73,8 +79,7 @@ class AudioClassifier(nn.Module):
         self.sample_rate = sample_rate
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
-        self._layers: tuple[LatentLayer, ...] | None = None
-        self._frozen = False
+        self._shared = _Shared()
         self._asked = layers
         for layer in layers if layers is not None else ():
             name_of(network, layer)  # an unknown one is refused here
@@ -97,9 +102,9 @@ class AudioClassifier(nn.Module):
     @property
     def latent_layers(self) -> tuple[LatentLayer, ...]:
         """The layers with the way their outputs become maps (B, C, F, N); found by a dry run on first use."""
-        if self._layers is None:
-            self._layers = self._choose_layers(self._asked)
-        return self._layers
+        if not self._shared.layers:
+            self._shared.layers = self._choose_layers(self._asked)
+        return self._shared.layers
 
     def latent_layer(self, layer: str | nn.Module) -> LatentLayer:
         """Any layer, by name or as a module, and the way its output becomes a map; from a dry run if need be.
@@ -154,7 +159,7 @@ class AudioClassifier(nn.Module):
 
     def _gradient_scale(self) -> float:
         """What gradients inside the network are multiplied by: in float16 those of a mean over a map are lost in 0."""
-        if not self._frozen:  # what trains a network scales its loss itself
+        if not self._shared.frozen:  # what trains a network scales its loss itself
             return 1.0
         device = self.device.type
         mixed = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
@@ -204,17 +209,9 @@ class AudioClassifier(nn.Module):
         """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""
         return [layer.as_map(latent) for layer, latent in zip(self.latent_layers, latents, strict=True)]
 
-    def vocabularies(self, targets: Sequence[Any]) -> list[tuple[Any, list[int]]]:
-        """Groups of targets that are answered together: a vocabulary for :meth:`using`, and their places; here all.
-
-        Where :attr:`any_label` holds, texts that are not among the labels have a vocabulary with them.
-        """
-        return [(None, list(range(len(targets))))]
-
-    @contextmanager
-    def using(self, vocabulary: Any) -> Iterator[None]:
-        """Inside, labels and logits are those of one of the :meth:`vocabularies`."""
-        yield
+    def for_targets(self, targets: Sequence[Any]) -> Self:
+        """The classifier to ask about targets: this one, unless targets may be texts that are not among the labels."""
+        return self
 
     def turn(self) -> AbstractContextManager[Any]:
         """Inside, no other thread explains or asks this network, or any that shares a part; a thread may nest turns."""
@@ -231,14 +228,14 @@ class AudioClassifier(nn.Module):
             modes = [(module, module.training) for module in self.modules()]
             flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
             buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
-            before = self._frozen
+            before = self._shared.frozen
             try:
-                self._frozen = True
+                self._shared.frozen = True
                 self.eval()
                 self.requires_grad_(False)
                 yield
             finally:
-                self._frozen = before
+                self._shared.frozen = before
                 for module, mode in modes:
                     module.training = mode
                 for parameter, flag in flags:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers
+from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers, scaled_gradient
+from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
 from audioxai.sound.frontends import SpectralFrontend
 from audioxai.support.identity import hash_weights
@@ -19,6 +20,7 @@ from audioxai.support.identity import hash_weights
 __all__ = ["AudioClassifier"]
 
 _SHOWN = 12  # labels, where a classifier is printed
+_HALF_SCALE = 1024.0
 
 
 class AudioClassifier(nn.Module):
@@ -62,6 +64,8 @@ class AudioClassifier(nn.Module):
         rate = getattr(frontend, "sample_rate", sample_rate)
         if rate != sample_rate:
             raise ConfigError(f"the front end is made for {rate} Hz, the classifier for {sample_rate} Hz; use one rate")
+        if isinstance(labels, str) or any(not isinstance(label, str) for label in labels or ()):
+            raise ConfigError(f"labels={labels!r} must be a list of names, one for each output of the network")
         if labels is not None and len(set(labels)) != len(labels):
             raise ConfigError("labels must be distinct, since targets are looked up by label")
         self.network = network
@@ -70,6 +74,7 @@ class AudioClassifier(nn.Module):
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
         self._layers: tuple[LatentLayer, ...] | None = None
+        self._frozen = False
         self._asked = layers
         for layer in layers if layers is not None else ():
             name_of(network, layer)  # an unknown one is refused here
@@ -123,8 +128,10 @@ class AudioClassifier(nn.Module):
         Raises:
             ClassifierError: the network failed, or its output is not (B, K).
         """
+        scale = self._gradient_scale()
         try:
-            logits = self.network(features.clone())  # whose first layer may work in place
+            with self.turn():
+                logits = self.network(scaled_gradient(features, 1 / scale))  # a copy: a layer may work in place
         except AudioXAIError:
             raise
         except torch.OutOfMemoryError:
@@ -143,11 +150,21 @@ class AudioClassifier(nn.Module):
             )
         if self.labels is not None and logits.shape[1] != len(self.labels):
             raise LabelsError(f"the network has {logits.shape[1]} outputs, but {len(self.labels)} labels were given")
-        return logits.float()
+        return scaled_gradient(logits.float(), scale)
+
+    def _gradient_scale(self) -> float:
+        """What gradients inside the network are multiplied by: in float16 those of a mean over a map are lost in 0."""
+        if not self._frozen:  # what trains a network scales its loss itself
+            return 1.0
+        device = self.device.type
+        mixed = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+        half = mixed or any(parameter.dtype == torch.float16 for parameter in self.network.parameters())
+        return _HALF_SCALE if half else 1.0
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to logits (B, K)."""
-        return self.classify(self.features(waveform))
+        with self.turn():
+            return self.classify(self.features(waveform))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, K) logits to probabilities: softmax, or sigmoids when multilabel."""
@@ -166,7 +183,22 @@ class AudioClassifier(nn.Module):
         """
         names = self.layers
         with torch.set_grad_enabled(differentiable):
-            return read_layers(self.network, lambda: self.classify(features), names, cut=differentiable)
+            return self.read_layers(names, features, cut=differentiable)
+
+    def read_layers(self, names: Sequence[str], features: Tensor, *, cut: bool) -> tuple[Tensor, list[Tensor]]:
+        """Logits and the raw outputs of any layers, from one forward pass.
+
+        Args:
+            names: layers, in the order wanted.
+            features: the network's input.
+            cut: start the autograd graph at each layer that has none yet, so that it becomes a leaf.
+
+        Raises:
+            ClassifierError: a layer that the forward pass never reached.
+        """
+        scale = self._gradient_scale()
+        with self.turn():
+            return read_layers(self.network, lambda: self.classify(features), names, cut=cut, gradient_scale=scale)
 
     def as_maps(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""
@@ -184,25 +216,37 @@ class AudioClassifier(nn.Module):
         """Inside, labels and logits are those of one of the :meth:`vocabularies`."""
         yield
 
+    def turn(self) -> AbstractContextManager[Any]:
+        """Inside, no other thread explains or asks this network, or any that shares a part; a thread may nest turns."""
+        return turn_of(self)
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too."""
-        modes = [(module, module.training) for module in self.modules()]
-        flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
-        buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
-        try:
-            self.eval()
-            self.requires_grad_(False)
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    if not torch.equal(buffer, value):
-                        buffer.copy_(value)
+        """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too.
+
+        Other threads wait for their :meth:`turn`. Weights that a thread changes meanwhile, without asking, are its own
+        risk.
+        """
+        with self.turn():
+            modes = [(module, module.training) for module in self.modules()]
+            flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
+            buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
+            before = self._frozen
+            try:
+                self._frozen = True
+                self.eval()
+                self.requires_grad_(False)
+                yield
+            finally:
+                self._frozen = before
+                for module, mode in modes:
+                    module.training = mode
+                for parameter, flag in flags:
+                    parameter.requires_grad_(flag)
+                with torch.no_grad():
+                    for buffer, value in buffers:
+                        if not torch.equal(buffer, value):
+                            buffer.copy_(value)
 
     def fingerprint(self) -> str:
         """SHA-256 over weights and front end; a saved explainer refuses another classifier by it.

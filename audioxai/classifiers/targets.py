@@ -72,6 +72,7 @@ class Target:
                     f"a bool target must be (B, K) with K = {n_classes} classes; got {tuple(self.members.shape)}"
                 )
             return replace(self, members=self.members.to(logits.device))
+        self.score(logits.detach())  # a callable that gives no scores is refused before any work
         return self
 
     def rows(self, index: slice | Tensor) -> Target:

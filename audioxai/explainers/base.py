@@ -277,6 +277,11 @@ class Explainer:
                 for solution in found:
                     if solution.logits is not None:
                         check_logits(solution.logits)
+                    if not torch.isfinite(solution.mask).all():
+                        raise ClassifierError(
+                            f"{self.name} found NaN in a mask: a gradient or latent of the network is not finite; in "
+                            "half precision use bfloat16 or float32"
+                        )
                 if self.heard:
                     found = [solution.heard(self.space, analysis) for solution in found]
                 solutions.append(found)

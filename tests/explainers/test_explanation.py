@@ -2,11 +2,13 @@
 
 import copy
 import errno
+import gc
 import io
 import json
 import os
 import pickle
 import resource
+import weakref
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +21,7 @@ import torch
 
 import audioxai as ax
 from audioxai.errors import InputError, OutputError
+from audioxai.masking.spaces import Analysis
 from audioxai.support.files import folder_names
 
 FILES = {"mask.npz", "input.wav", "explanation.wav", "removed.wav", "picture.png", "explanation.json"}
@@ -388,3 +391,19 @@ def test_the_json_tells_the_probabilities(tmp_path, labels):
         assert list(told["probabilities"][name]) == list(labels or ("class 0", "class 1", "class 2", "class 3"))
         assert list(told["probabilities"][name].values()) == pytest.approx(scores[0].tolist())
     assert torch.equal(ax.Explanation.load(tmp_path).target, explanation.target)
+
+
+def test_explanations_are_compared_as_objects():
+    first, second = (ax.AllOnes(networks.log_mel_cnn()).explain(networks.clips(2, 2000)) for _ in range(2))
+    assert first == first and first != second
+    assert {first: "a", second: "b"}[first] == "a"
+
+
+def test_an_explanation_lets_go_of_what_it_was_made_from():
+    """Everything that is computed later is kept once, and what it came from is not kept at all."""
+    explanation = ax.Saliency(networks.log_mel_cnn()).explain(networks.clips(2, 4000))
+    analyses = [weakref.ref(one) for one in gc.get_objects() if type(one) is Analysis]
+    assert any(one() is not None for one in analyses)
+    explanation.scores, explanation.removed  # noqa: B018
+    gc.collect()
+    assert not any(one() is not None for one in analyses)

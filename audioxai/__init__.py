@@ -58,8 +58,10 @@ from audioxai.version import __version__
 
 if TYPE_CHECKING:
     from audioxai.adapters.callable import from_callable
+    from audioxai.adapters.clap import from_clap
     from audioxai.adapters.huggingface import from_huggingface
     from audioxai.adapters.images import from_image_network
+    from audioxai.adapters.msclap import from_msclap
     from audioxai.adapters.speechbrain import from_speechbrain
     from audioxai.adapters.torchaudio import from_torchaudio
     from audioxai.bulk.dataset import explain_dataset, read_dataset
@@ -68,8 +70,10 @@ if TYPE_CHECKING:
 _ON_USE = {
     "explain_dataset": "audioxai.bulk.dataset",
     "from_callable": "audioxai.adapters.callable",
+    "from_clap": "audioxai.adapters.clap",
     "from_huggingface": "audioxai.adapters.huggingface",
     "from_image_network": "audioxai.adapters.images",
+    "from_msclap": "audioxai.adapters.msclap",
     "from_speechbrain": "audioxai.adapters.speechbrain",
     "from_torchaudio": "audioxai.adapters.torchaudio",
     "read_dataset": "audioxai.bulk.dataset",
@@ -135,8 +139,10 @@ __all__ = [
     "evaluate",
     "explain_dataset",
     "from_callable",
+    "from_clap",
     "from_huggingface",
     "from_image_network",
+    "from_msclap",
     "from_speechbrain",
     "from_torchaudio",
     "load",

@@ -24,11 +24,15 @@ from audioxai.explainers.score import Score, check_logits
 from audioxai.masking.normalise import Normalise, to_mask
 from audioxai.masking.spaces import Analysis, Scale, Space, make_space
 from audioxai.sound.inputs import WaveformLike, as_waveform
+from audioxai.support.identity import describe, option_names, options_of
 
 if TYPE_CHECKING:
     from audioxai.classifiers.zero_shot import Vocabulary
 
 __all__ = ["Explainer", "Score", "Solution"]
+
+# Told by the space, or of no effect but rounding, as audioxai.testing checks: a run may go on with another max_batch.
+_APART = ("space", "scale", "max_batch", "progress")
 
 
 def at_least_one(name: str, value: Any) -> int:
@@ -111,9 +115,7 @@ class Explainer:
         **unknown: Any,
     ) -> None:
         if unknown:
-            own = [vars(kind).get("__init__") for kind in type(self).__mro__]
-            known = {name for one in own for name in getattr(one, "__kwdefaults__", None) or ()}
-            name = next(iter(unknown))
+            name, known = next(iter(unknown)), option_names(type(self))
             raise ConfigError(f"{type(self).__name__} has no option {name!r}; the nearest are {nearest(name, known)}")
         if not isinstance(classifier, AudioClassifier):
             raise ConfigError(
@@ -144,6 +146,26 @@ class Explainer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(space={self.space!r})"
+
+    def identity(self) -> dict[str, Any]:
+        """All that its explanations depend on, as JSON types: method, classifier, space, options, and what was learnt.
+
+        The same before and after a call, and in every process; see :mod:`audioxai.support.identity` for what counts. A
+        method that learns adds what it has learnt.
+
+        Raises:
+            ConfigError: an option of the constructor that is no attribute.
+        """
+        return {
+            "method": type(self).__name__,
+            "classifier": self.classifier.identity(),
+            "space": self.space.identity(),
+            "options": describe(self._options()),
+        }
+
+    def _options(self) -> dict[str, Any]:
+        """The constructor's options that decide results, by name, without those of the space."""
+        return options_of(self, left_out=_APART)
 
     @classmethod
     def reference(cls, classifier: AudioClassifier, **options: Any) -> Self:

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError, nearest
 
-__all__ = ["PROBE_SECONDS", "LatentLayer", "choose_layers", "module_shapes", "name_of", "read_layers"]
+__all__ = [
+    "PROBE_SECONDS",
+    "LatentLayer",
+    "choose_layers",
+    "module_shapes",
+    "name_of",
+    "read_layers",
+    "scaled_gradient",
+]
 
 _MOST_LAYERS = 4
 _MOVED = 0.2  # share of an axis by which a response must move, where the sound moves by 0.31 of the clip
@@ -67,7 +75,7 @@ def name_of(network: nn.Module, layer: str | nn.Module) -> str:
 
 
 def read_layers(
-    network: nn.Module, run: Callable[[], Tensor], names: Sequence[str], *, cut: bool
+    network: nn.Module, run: Callable[[], Tensor], names: Sequence[str], *, cut: bool, gradient_scale: float = 1.0
 ) -> tuple[Tensor, list[Tensor]]:
     """One forward pass that also returns the outputs of the named layers.
 
@@ -76,6 +84,7 @@ def read_layers(
         run: the forward pass of the network, to logits.
         names: layers, in the order wanted.
         cut: start the autograd graph at each layer that has none yet, so that it becomes a leaf.
+        gradient_scale: what gradients inside the network are multiplied by; those to the outputs are not.
 
     Raises:
         ClassifierError: a layer that the forward pass never reached.
@@ -91,10 +100,13 @@ def read_layers(
             if not cut:
                 outputs[name] = tensor
                 return None
+            dtype = tensor.dtype
             # A copy of its own, so that an in-place activation after the layer cannot change what was read.
+            if gradient_scale != 1:
+                tensor = scaled_gradient(tensor.float(), gradient_scale).clone()
             kept = tensor.detach().requires_grad_() if not tensor.requires_grad else tensor
             outputs[name] = kept
-            passed = kept.clone()
+            passed = scaled_gradient(kept, 1 / gradient_scale).to(dtype)
             return passed if isinstance(output, Tensor) else (passed, *output[1:])
 
         return hook
@@ -110,6 +122,15 @@ def read_layers(
         reached = nearest(missing[0], outputs or modules)
         raise ClassifierError(f"layer {missing[0]!r} is never reached in the forward pass; others are {reached}")
     return logits, [outputs[name] for name in names]
+
+
+def scaled_gradient(tensor: Tensor, factor: float) -> Tensor:
+    """A copy, the gradient to which is multiplied by a factor in float32 on the way back."""
+    if factor == 1 or not tensor.requires_grad:
+        return tensor.clone()
+    copy = tensor.float().clone()
+    copy.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
+    return copy.to(tensor.dtype)
 
 
 def _first_tensor(output: Any) -> Tensor | None:

@@ -19,6 +19,7 @@ from audioxai.classifiers.latents import PROBE_SECONDS
 from audioxai.errors import AudioXAIError, ConfigError, InputError, TargetError, nearest
 from audioxai.explainers.base import Explainer
 from audioxai.explainers.explanation import Explanation
+from audioxai.support.identity import differences
 
 __all__ = ["CHECKS", "check_explainer"]
 
@@ -253,6 +254,14 @@ def _hooks(module: torch.nn.Module) -> list[int]:
     return [number for kind in kinds for number in kind]
 
 
+def _identity(t: _Trial) -> None:
+    """What the explainer is known by does not change by explaining, so that an interrupted run can go on."""
+    before = t.explainer.identity()
+    t.explainer.explain(t.clips[:1])
+    changed = differences(before, t.explainer.identity())
+    _require(not changed, f"explain() changes it: {'; '.join(changed)}")
+
+
 def _grad_modes(t: _Trial) -> None:
     """The caller's gradient mode does not matter."""
     with torch.no_grad():
@@ -348,6 +357,7 @@ CHECKS: dict[str, Callable[[_Trial], None]] = {
     "targets": _targets,
     "seed": _seed,
     "untouched": _untouched,
+    "identity": _identity,
     "grad modes": _grad_modes,
     "silence": _silence,
     "lengths": _lengths,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,8 +14,7 @@ from torch import Tensor, nn
 from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers, scaled_gradient
 from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
-from audioxai.sound.frontends import SpectralFrontend
-from audioxai.support.identity import hash_weights
+from audioxai.support.identity import describe, digest_of
 
 __all__ = ["AudioClassifier"]
 
@@ -259,22 +256,26 @@ class AudioClassifier(nn.Module):
         return (*written, *torch.cat(some).tolist()) if some else tuple(written)
 
     def fingerprint(self) -> str:
-        """SHA-256 over weights and front end; a saved explainer refuses another classifier by it.
+        """SHA-256 over network and front end, with their settings and weights; a saved explainer refuses another one.
 
-        What a network of your own holds beside its weights counts if its ``extra_repr`` tells it.
+        Of each module its name, its type and what its ``extra_repr`` tells count, so that another activation, stride or
+        pooling is another network. A setting of your own counts if your ``extra_repr`` tells it.
         """
-        digest = hashlib.sha256()
-        config = self.frontend.config() if isinstance(self.frontend, SpectralFrontend) else repr(self.frontend)
-        head: dict[str, Any] = {"frontend": config, "sample_rate": self.sample_rate, "multilabel": self.multilabel}
-        digest.update(json.dumps(head, sort_keys=True).encode())
-        for name, module in self.network.named_modules():  # of other libraries, it changes with their versions
-            own = module is self.network or type(module).__module__.startswith("audioxai.")
-            if own and (told := module.extra_repr()):
-                digest.update(f"{name}: {told}".encode())
-        hash_weights(digest, self.network)
-        if self.frontend is not None:
-            hash_weights(digest, self.frontend)
-        return digest.hexdigest()
+        rate, multilabel = self.sample_rate, self.multilabel
+        return digest_of([self.network, self.frontend, {"sample_rate": rate, "multilabel": multilabel}])
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides its explanations, as JSON types: fingerprint, labels, layers, and how those become maps."""
+        try:
+            layers = self.latent_layers
+        except ClassifierError:  # a network without maps has no CAMs, but other explanations
+            layers = ()
+        return {
+            "fingerprint": self.fingerprint(),
+            "labels": list(self.labels or ()),
+            "layers": [layer.name for layer in layers],
+            "maps": describe([layer.reshape for layer in layers]),
+        }
 
 
 def _version(tensor: Tensor) -> int:

@@ -7,7 +7,6 @@ Its logits are temperature times the cosine between the clip's and each prompt's
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, TargetError
-from audioxai.support.identity import hash_weights
+from audioxai.support.identity import digest_of
 
 __all__ = ["START_TEMPERATURE", "ZeroShotClassifier"]
 
@@ -228,12 +227,14 @@ class ZeroShotClassifier(AudioClassifier):
         return f"{super().extra_repr()}, temperature={self.temperature:.4g}"
 
     def fingerprint(self) -> str:
-        """As of any classifier, with the text tower's weights and the temperature; prompts may change."""
-        digest = hashlib.sha256(super().fingerprint().encode())
-        digest.update(repr(self.temperature).encode())
-        if isinstance(self.text_encoder, nn.Module):
-            hash_weights(digest, self.text_encoder)
-        return digest.hexdigest()
+        """As of any classifier, with the temperature and the text tower, if that is a module; prompts may change."""
+        text = self.text_encoder if isinstance(self.text_encoder, nn.Module) else None
+        return digest_of([super().fingerprint(), text, self.temperature])
+
+    def identity(self) -> dict[str, Any]:
+        """As of any classifier, with prompts and templates."""
+        prompts = [list(several) for several in self.prompts.values()]
+        return super().identity() | {"prompts": prompts, "templates": list(self.templates)}
 
 
 class Similarity(nn.Module):

@@ -26,6 +26,7 @@ from audioxai.masking.spaces import Analysis
 from audioxai.nn.decoder import EvidenceDecoder
 from audioxai.nn.published import PublishedDecoder
 from audioxai.nn.sound_decoder import SoundDecoder
+from audioxai.training.loss_weights import LossWeight, weigh
 from audioxai.training.losses import mask_in, mask_out, similarity, sparsity, stem_guidance, target_log_probabilities
 
 __all__ = ["LMAC"]
@@ -64,10 +65,9 @@ class LMAC(LearnedExplainer):
         >>> mask, audio = explainer.explain(waveform)
     """
 
-    options: ClassVar[tuple[str, ...]] = (
-        "evidence", "lambda_in", "lambda_out", "lambda_s", "lambda_g", "bounded", "mixing", "decoder_name", "width",
-    )  # fmt: skip
     learnt: ClassVar[tuple[str, ...]] = ("finetuned_",)
+    lambda_in, lambda_out, lambda_s = LossWeight("in"), LossWeight("out"), LossWeight("mask")
+    lambda_g = LossWeight("guide")
     _published: ClassVar[Mapping[str, Any]] = {
         "evidence": False, "lambda_out": 0.2, "lambda_s": 6.4, "bounded": False, "mixing": 0.0,
         "decoder_name": "published", "width": 2048,
@@ -190,7 +190,7 @@ class LMAC(LearnedExplainer):
         losses = self._losses(mask, analysis, target)
         if self.lambda_g and self.mixing:
             losses["guide"] = self._guidance(mask, analysis, stem, other)
-        return {"loss": self._total(losses), **{name: value.mean() for name, value in losses.items()}}
+        return weigh(self, losses)
 
     def _draw(self, waveform: Tensor, target: Target) -> tuple[Tensor, Analysis, Target]:
         """The mask's logits for clips (B, T), with the analysis and the resolved target."""
@@ -209,10 +209,6 @@ class LMAC(LearnedExplainer):
         kept, _ = target_log_probabilities(logits_kept, classes, multilabel)
         removed = target_log_probabilities(logits_removed, classes, multilabel)
         return {"in": mask_in(kept), "out": mask_out(*removed, bounded=self.bounded), "mask": sparsity(mask)}
-
-    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        weights = {"in": self.lambda_in, "out": self.lambda_out, "mask": self.lambda_s, "guide": self.lambda_g}
-        return torch.stack([weights[name] * value.mean() for name, value in losses.items()]).sum()
 
     def _guidance(self, mask: Tensor, analysis: Analysis, stem: Tensor, other: Tensor) -> Tensor:
         """Energy kept of the added clips and lost of the explained ones, 0 where nothing was added. (B,)."""
@@ -313,9 +309,10 @@ class LMAC(LearnedExplainer):
         selected = (cosines >= stage.cth).to(mask)
         losses["mask"] = losses["mask"] * (1 - selected)
         guide = selected * stage.distance(logits, kept, amplitude)
+        found = weigh(self, losses)
         return {
-            "loss": self._total(losses) + stage.lambda_g * guide.mean(),
-            **{name: value.mean() for name, value in losses.items()},
+            **found,
+            "loss": found["loss"] + stage.lambda_g * guide.mean(),
             "guide": guide.mean(),
             "selected": selected.mean(),
             "cosine": cosines.mean(),

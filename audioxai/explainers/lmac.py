@@ -214,14 +214,15 @@ class LMAC(LearnedExplainer):
 
     def _guidance(self, mask: Tensor, analysis: Analysis, stem: Tensor, other: Tensor) -> Tensor:
         """Energy kept of the added clips and lost of the explained ones, 0 where nothing was added. (B,)."""
-        mixed = (other.abs().amax(1) > 0).nonzero()[:, 0]
-        found = mask.new_zeros(len(stem))
-        if not len(mixed):
-            return found
+        mixed = other.abs().amax(1) > 0
+        rows = _rows_that_may(mixed)
+        if not len(rows):
+            return mask.new_zeros(len(stem))
         with torch.no_grad():
-            power = [self.space.magnitude(self.space.analyse(part[mixed])).square() for part in (stem, other)]
-        kept_stem, kept_other = stem_guidance(self.space.gain(mask[mixed], analysis.rows(mixed)), power[0], power[1])
-        return found.index_put((mixed,), kept_other + 1 - kept_stem)
+            power = [self.space.magnitude(self.space.analyse(part[rows])).square() for part in (stem, other)]
+        kept_stem, kept_other = stem_guidance(self.space.gain(mask[rows], analysis.rows(rows)), power[0], power[1])
+        costs = torch.where(mixed[rows], kept_other + 1 - kept_stem, 0.0)
+        return mask.new_zeros(len(stem)).index_put((rows,), costs)
 
     # Second stage -------------------------------------------------------------------------------------------------
 
@@ -320,3 +321,8 @@ class LMAC(LearnedExplainer):
             "cosine": cosines.mean(),
             "cosines": cosines,
         }
+
+
+def _rows_that_may(hold: Tensor) -> Tensor:
+    """Rows where a condition (B,) may hold: all on a GPU, which would have to be waited for to know."""
+    return hold.nonzero()[:, 0] if hold.device.type == "cpu" else torch.arange(len(hold), device=hold.device)

@@ -10,6 +10,7 @@ from torch import nn
 
 import audioxai as ax
 from audioxai.errors import ConfigError, TargetError
+from audioxai.explainers import lmac
 from audioxai.explainers.evidence import mix_within_batch
 from audioxai.metrics import evaluate, follow
 from audioxai.nn import CompactCNN
@@ -270,3 +271,15 @@ def test_the_reference_networks_are_explained():
     network = CompactCNN(4, n_mels=32, widths=(8, 8))
     classifier = ax.AudioClassifier(network, sample_rate=networks.RATE, frontend=ax.LogMel(networks.RATE, 32)).eval()
     assert fresh(classifier).explain(CLIPS).mask.shape[0] == 4
+
+
+def test_guidance_is_the_same_whether_or_not_it_is_known_which_clips_are_mixed(monkeypatch):
+    """A GPU is not asked; a CPU saves the transforms of clips that stayed alone."""
+    explainer = ax.LMAC(networks.log_mel_cnn(), width=8, seed=3)
+    losses = []
+    for rows in (lmac._rows_that_may, lambda mixed: torch.arange(len(mixed))):
+        monkeypatch.setattr(lmac, "_rows_that_may", rows)
+        explainer.fit([networks.clips(8, 4000)], epochs=2, progress=False)
+        losses.append([record["guide"] for record in explainer.history_])
+    assert losses[0][0] > 0
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -275,11 +275,15 @@ def test_the_reference_networks_are_explained():
 
 def test_guidance_is_the_same_whether_or_not_it_is_known_which_clips_are_mixed(monkeypatch):
     """A GPU is not asked; a CPU saves the transforms of clips that stayed alone."""
-    explainer = ax.LMAC(networks.log_mel_cnn(), width=8, seed=3)
-    losses = []
+    explainer, stem = ax.LMAC(networks.log_mel_cnn()), networks.clips(4, 4000)
+    other = stem.roll(1, 0) * torch.tensor([[1.0], [0.0], [0.5], [0.0]])
+    analysis = explainer.space.analyse(stem + other)
+    mask = torch.rand(analysis.values.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = []
     for rows in (lmac._rows_that_may, lambda mixed: torch.arange(len(mixed))):
         monkeypatch.setattr(lmac, "_rows_that_may", rows)
-        explainer.fit([networks.clips(8, 4000)], epochs=2, progress=False)
-        losses.append([record["guide"] for record in explainer.history_])
-    assert losses[0][0] > 0
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        guidance = explainer._guidance(mask, analysis, stem, other)
+        found.append((guidance, *torch.autograd.grad(guidance.sum(), mask)))
+    assert found[0][0].tolist() == [pytest.approx(1, abs=0.5), 0, pytest.approx(1, abs=0.5), 0]
+    for few, all_of_them in zip(*found, strict=True):
+        torch.testing.assert_close(few, all_of_them)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.classifiers.base import AudioClassifier
-from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, TargetError
 from audioxai.support.identity import digest_of
 
@@ -224,10 +222,6 @@ class ZeroShotClassifier(AudioClassifier):
         view.labels = tuple(labels)
         view.prompts = {label: self.prompts.get(label, (label,)) for label in labels}
         return view
-
-    def turn(self) -> AbstractContextManager[Any]:
-        """As of any classifier; views wait for each other, since they share the audio tower."""
-        return turn_of(self.network.encoder)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, temperature={self.temperature:.4g}"

@@ -190,7 +190,7 @@ class Explainer:
         Raises:
             InputError, AudioFileError, TargetError, ClassifierError: see these; each names the fix.
         """
-        return self._explain(waveform, [target], sample_rate, names)[0]
+        return self.explain_all(waveform, [target], sample_rate=sample_rate, names=names)[0]
 
     def explain_all(
         self,
@@ -204,7 +204,8 @@ class Explainer:
 
         Args: as for :meth:`explain`, with several targets.
         """
-        return self._explain(waveform, list(targets), sample_rate, names)
+        with self.classifier.turn():
+            return self._explain(waveform, list(targets), sample_rate, names)
 
     def attribute(self, waveform: WaveformLike, target: TargetLike = None, *, sample_rate: int | None = None) -> Tensor:
         """The signed attribution, shaped like the space's values; for methods that yield masks, the mask.
@@ -212,9 +213,10 @@ class Explainer:
         Args: as for :meth:`explain`.
         """
         clips = self._clips(waveform, sample_rate)
-        self._begin()
-        with self.bound_to(self.classifier.for_targets([target])) as bound:
-            _, solutions = bound._find(clips, [target])
+        with self.classifier.turn():
+            self._begin()
+            with self.bound_to(self.classifier.for_targets([target])) as bound:
+                _, solutions = bound._find(clips, [target])
         return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
 
     # Inside -------------------------------------------------------------------------------------------------------
@@ -316,9 +318,16 @@ class Explainer:
             with torch.no_grad():
                 return torch.cat([s.sound(which, space, a) for s, a in zip(solutions, analyses, strict=True)])
 
+        stamp = classifier.stamp()
+
         def scores() -> Scores:
             rows = []
             with self._untouched(), torch.no_grad():
+                if classifier.stamp() != stamp:
+                    raise ClassifierError(
+                        "the network's weights have changed since this explanation was made, and its scores would mix "
+                        "both states; ask for .scores before the change, or explain again"
+                    )
                 for s, a in zip(solutions, analyses, strict=True):
                     given = space.predict(a.values, a) if s.logits is None else s.logits
                     kept, removed = (s.predict(which, space, a) for which in (0, 1))

@@ -20,6 +20,7 @@ from audioxai.classifiers.targets import Target, TargetLike, parse_target
 from audioxai.errors import ConfigError, InputError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.registry import register
 from audioxai.explainers.score import generators_of
 from audioxai.masking.spaces import Analysis
 from audioxai.nn.interpreter import (
@@ -42,6 +43,7 @@ _SILENT = 1e-5
 _AMORTISED: dict[str, Any] = {"lr": 5e-5, "weight_decay": 2e-6}  # L-MAC recipe
 
 
+@register("l2i")
 class L2I(LearnedExplainer):
     """Listen to interpret: the components of a dictionary that matter for the target, kept by a soft mask.
 

@@ -22,6 +22,7 @@ from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
 from audioxai.explainers.finetuning import FineTuning, clean_and_noisy
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis
 from audioxai.nn.decoder import EvidenceDecoder
 from audioxai.nn.published import PublishedDecoder
@@ -34,6 +35,7 @@ __all__ = ["LMAC"]
 DecoderName = Literal["evidence", "sound", "published"]
 
 
+@register("lmac")
 class LMAC(LearnedExplainer):
     """Listenable maps by a decoder.
 

@@ -21,6 +21,7 @@ from audioxai.errors import ConfigError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis, Scale, STFTSpace
 from audioxai.nn.filterbank import Filterbank, default_filterbank, make_filterbank
 from audioxai.nn.separator import MASKERS, Separator
@@ -36,6 +37,7 @@ _SILENT = 1e-4  # magnitude of a cell; 16-bit files resolve no less
 _FAITHFUL_DB = 10.0  # SI-SNR of decoded coefficients below which kept and removed no longer stand for the input
 
 
+@register("lmac-td")
 class LMACTD(LearnedExplainer):
     """Listenable explanations in the time domain.
 

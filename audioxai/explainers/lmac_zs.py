@@ -21,6 +21,7 @@ from audioxai.errors import ConfigError, InputError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, add_neighbours, read_evidence
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis, Scale
 from audioxai.nn.prompt_decoder import CONDITIONINGS, PromptDecoder
 from audioxai.sound.inputs import read_batch
@@ -41,6 +42,7 @@ _SAME = 0.9  # cosine of two prompts from which they are taken to mean the same 
 _DIVERSITIES = ("cosine", "geometry", "l1")
 
 
+@register("lmac-zs")
 class LMACZS(LearnedExplainer):
     """Listenable maps for zero-shot classifiers, by any prompt.
 

@@ -108,8 +108,9 @@ class Explainer:
     def identity(self) -> dict[str, Any]:
         """All that its explanations depend on, as JSON types: method, classifier, space, options, and what was learnt.
 
-        The same before and after a call, and in every process; see :mod:`audioxai.support.identity` for what counts. A
-        method that learns adds what it has learnt.
+        The same before and after a call, and in every process. Modules count by their types, settings and weights,
+        functions by their source and the values that they reach; attributes that are no options do not count. A method
+        that learns adds what it has learnt.
 
         Raises:
             ConfigError: an option of the constructor that is no attribute.

@@ -6,12 +6,23 @@ dominated by the stem where its magnitude is the larger of the two.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from audioxai.errors import InputError
+from audioxai.metrics.base import Case, Metric
 
-__all__ = ["average_ranks", "interference_gain", "mask_auc", "pointing_game", "ratio_mask_overlap", "si_sdr"]
+__all__ = [
+    "average_ranks",
+    "interference",
+    "interference_gain",
+    "mask_auc",
+    "pointing_game",
+    "ratio_mask_overlap",
+    "si_sdr",
+]
 
 _FLOOR = 1e-12
 _SILENT = 1e-9  # of the other part's energy
@@ -116,3 +127,42 @@ def _checked(mask: Tensor, stem: Tensor, other: Tensor) -> list[Tensor]:
             f"mask {tuple(mask.shape)} and parts {tuple(stem.shape)}, {tuple(other.shape)} differ in shape"
         )
     return [x if x.dtype == torch.float64 else x.float() for x in (mask, stem, other)]
+
+
+def interference(case: Case) -> tuple[Tensor, Tensor]:
+    """:func:`interference_gain` of what a case's mask does to amplitudes, on whatever scale it is."""
+    parts = case.parts
+    assert case.explainer is not None
+    space = case.explainer.space
+    return interference_gain(space.gain(case.explanation.mask, space.analyse(case.explanation.input)), *parts)
+
+
+def _against_parts(measure: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Case], Tensor]:
+    return lambda case: measure(case.explanation.mask, *case.parts)
+
+
+ENTRIES = (
+    Metric(
+        "ratio mask", _against_parts(ratio_mask_overlap), 1, 0, 1,
+        group="known parts", function=ratio_mask_overlap, class_name="RatioMaskOverlap",
+    ),
+    Metric(
+        "pointing", _against_parts(pointing_game), 1, 0, 1,
+        group="known parts", function=pointing_game, class_name="PointingGame",
+    ),
+    Metric(
+        "mask AUC", _against_parts(mask_auc), 1, 0, 1, group="known parts", function=mask_auc, class_name="MaskAUC"
+    ),
+    Metric(
+        "SIR gain", lambda case: case.once(interference)[0], 1, digits=1,
+        group="known parts", function=interference_gain, part=0, class_name="InterferenceGain",
+    ),
+    Metric(
+        "kept", lambda case: case.once(interference)[1], 1, 0, 1,
+        group="known parts", function=interference_gain, part=1, class_name="KeptShare",
+    ),
+    Metric(
+        "SI-SDR", lambda case: si_sdr(case.explanation.waveform, case.sources[0]), 1, digits=1,
+        group="known parts", function=si_sdr, class_name="SISDR",
+    ),
+)  # fmt: skip

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from audioxai.classifiers.zero_shot import Vocabulary, ZeroShotClassifier
 from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.base import Explainer
-from audioxai.metrics.functional import mask_mean
+from audioxai.metrics.complexity import mask_mean
 from audioxai.metrics.localisation import average_ranks
-from audioxai.metrics.randomisation import _randomise, _weights_kept, mask_similarity
+from audioxai.metrics.randomisation import mask_similarity
+from audioxai.nn.fresh_weights import randomise, weights_kept
 from audioxai.sound.inputs import WaveformLike, as_waveform
 
 __all__ = [
@@ -196,9 +197,9 @@ def _random_tower(classifier: ZeroShotClassifier, texts: Sequence[str], generato
         )
     before = classifier.prompts
     try:
-        with _weights_kept(tower):
+        with weights_kept(tower):
             for module in tower.modules():
-                _randomise(module, generator)
+                randomise(module, generator)
             classifier.set_prompts({text: before.get(text, text) for text in texts})
             yield
     finally:

@@ -64,8 +64,8 @@ def test_gini_and_entropy_of_a_coarse_mask(classifier):
     result = ax.GradCAM(classifier, space="waveform").explain(networks.clips(2, 300))
     scores = clip_scores(result)
     for i, mask in enumerate(result.mask.tolist()):
-        assert scores["SPS"][i].item() == pytest.approx(oracles.gini(mask), rel=1e-5)
-        assert scores["COMP"][i].item() == pytest.approx(oracles.entropy(mask), rel=1e-5)
+        assert scores["SPS"][i].item() == pytest.approx(oracles.sparseness(mask), rel=1e-5)
+        assert scores["COMP"][i].item() == pytest.approx(oracles.complexity(mask), rel=1e-5)
 
 
 def test_a_given_target_is_scored(classifier):

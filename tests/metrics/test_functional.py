@@ -101,8 +101,8 @@ def test_what_is_no_probability_is_refused(name):
 def test_sparseness_and_complexity_by_the_book(values):
     assume(sum(values) > 0)
     mask = torch.tensor([values], dtype=torch.float64)
-    assert metric.sparseness(mask).item() == pytest.approx(oracles.gini(values), rel=1e-9, abs=1e-12)
-    assert metric.complexity(mask).item() == pytest.approx(oracles.entropy(values), rel=1e-9, abs=1e-12)
+    assert metric.sparseness(mask).item() == pytest.approx(oracles.sparseness(values), rel=1e-9, abs=1e-12)
+    assert metric.complexity(mask).item() == pytest.approx(oracles.complexity(values), rel=1e-9, abs=1e-12)
     n = len(values)
     assert -1e-12 <= metric.sparseness(mask).item() <= 1 - 1 / n + 1e-12
     assert -1e-12 <= metric.complexity(mask).item() <= math.log(n) + 1e-12
@@ -163,7 +163,7 @@ def test_interference_gain_by_the_book(seed):
     mask, stem, other = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     gain, share = metric.interference_gain(mask, stem, other)
     for i in range(2):
-        expected = oracles.interference(*(x[i].flatten().tolist() for x in (mask, stem, other)))
+        expected = oracles.interference_gain(*(x[i].flatten().tolist() for x in (mask, stem, other)))
         assert (gain[i].item(), share[i].item()) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
 
 

@@ -64,14 +64,15 @@ def _class_of(entry: base.Metric) -> type[_Mean]:
     given = list(inspect.signature(function, eval_str=True).parameters.values())
     options = [one for one in given if one.kind is one.KEYWORD_ONLY]
     others = inspect.Parameter("torchmetrics", inspect.Parameter.VAR_KEYWORD, annotation=Any)
-    words = inspect.getdoc(function) or ""
-    told = words.split("\n\nArgs")[0]  # the arguments are those of ``update``
-    mean = f"Mean of :func:`audioxai.metrics.functional.{function.__name__}` over the clips where it is defined."
+    where = f":func:`audioxai.metrics.functional.{function.__name__}`"
+    words = (inspect.getdoc(function) or "").split("\n\nArgs")[0]  # the arguments are those of ``update``
     body = {
         "__module__": __name__,
-        "__doc__": f"{mean}\n\n{told}",
+        "__doc__": f"Mean {entry.name}, by {where}, over the clips where it is defined.\n\n{words}",
         "__init__": _with_signature(_Mean.__init__, [*options, others], None),
-        "update": _with_signature(_Mean.update, [one for one in given if one not in options], words),
+        "update": _with_signature(
+            _Mean.update, [one for one in given if one not in options], f"Add clips; arguments as for {where}."
+        ),
         "entry": entry,
         "defaults": {one.name: one.default for one in options},
         "higher_is_better": {1: True, -1: False, 0: None}[entry.direction],

@@ -35,13 +35,15 @@ def test_means_of_the_functions():
         if values.isnan().any():
             assert int(values.isnan().sum()) == 1, name
             undefined.add(entry.name)
-    assert undefined == {"SPS", "COMP", "ratio mask", "mask AUC", "SIR gain", "SI-SDR", "SI-SAR"}
+    assert {"SPS", "COMP", "ratio mask", "mask AUC", "SIR gain", "SI-SDR", "SI-SAR"} <= undefined
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_each_class_has_the_words_and_arguments_of_its_function(name):
     kind, entry = getattr(metrics, name), CLASSES[name]
-    assert kind.__doc__.startswith(f"Mean of :func:`audioxai.metrics.functional.{entry.function.__name__}`")
+    assert kind.__doc__.startswith(
+        f"Mean {entry.name}, by :func:`audioxai.metrics.functional.{entry.function.__name__}`"
+    )
     assert inspect.getdoc(entry.function).split("\n\nArgs")[0] in kind.__doc__
     assert kind.higher_is_better == {1: True, -1: False, 0: None}[entry.direction]
     parameters = inspect.signature(entry.function).parameters.values()

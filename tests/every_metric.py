@@ -25,20 +25,28 @@ class Squared(ax.Explainer):
         return values * values.abs() + 0.1
 
 
-def batches() -> list[dict[str, Any]]:
-    """Four of unequal size, one with an empty mask."""
-    generator = torch.Generator().manual_seed(0)
+def batches(seed: int = 0) -> list[dict[str, Any]]:
+    """Four of unequal size. The second has an empty mask; the last two have ties, certain and impossible classes, full
+    and empty cells, and one that is hardly heard."""
+    generator = torch.Generator().manual_seed(seed)
     explainer = Squared(networks.waveform_cnn(), space="waveform")
     made = []
-    for size in SIZES:
+    for place, size in enumerate(SIZES):
         p, kept, removed = torch.rand(3, size, 5, generator=generator, dtype=torch.float64).softmax(2)
         mask = torch.rand(size, 42, generator=generator, dtype=torch.float64)
-        mask[0] *= size != 4
         values, other = 1 + mask.roll(1, 1), mask.flip(1) + 0.8
+        stem = values.clone()
+        if place == 1:
+            mask[0] = 0
+        if place > 1:
+            p[0], p[1], kept[1] = torch.eye(5)[1], torch.tensor([0, 0.5, 0.5, 0, 0]), torch.eye(5)[seed % 5]
+            mask = (4 * mask).round() / 4
+            stem, other = stem * (mask.roll(2, 1) > 0.2), other * (mask.roll(3, 1) > 0.2)
+            stem[:, 0], other[:, 0] = 1e-5, 0
         made.append({
-            "probs": p, "probs_kept": kept, "probs_removed": removed, "mask": mask, "values": values, "stem": values,
+            "probs": p, "probs_kept": kept, "probs_removed": removed, "mask": mask, "values": values, "stem": stem,
             "other": other, "estimate": mask, "reference": values, "kept": mask, "clip": values,
-            "predict": lambda changed, _rows: changed.mean(1) / 2, "score": lambda changed: changed.square().sum(1),
+            "predict": lambda changed, _rows: changed.mean(1) / 2, "score": lambda x: (x**3 - x).sum(1),
             "attribution": mask, "perturbations": torch.stack([mask, values]), "explainer": explainer,
             "waveform": 0.3 * torch.randn(size, 400, generator=generator),
         })  # fmt: skip
@@ -54,7 +62,7 @@ def clip(batch: dict[str, Any], i: int) -> dict[str, Any]:
     peak = float(batch["waveform"][i].abs().max())
     return rows | {
         "predict": lambda values: sum(values) / len(values) / 2,
-        "score": lambda values: sum(v * v for v in values),
+        "score": lambda values: sum(v**3 - v for v in values),
         "explain": lambda values: [v * abs(v) + 0.1 for v in values],
         "noises": [(0.02 * peak * (2 * torch.rand(400, generator=generator) - 1)).tolist() for _ in range(10)],
         "shuffled": torch.randperm(42, generator=torch.Generator().manual_seed(0)).tolist(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -205,12 +206,6 @@ def input_fidelity(probs: list[float], probs_kept: list[float]) -> float:
     return 1.0 if probs_kept.index(max(probs_kept)) == probs.index(max(probs)) else 0.0
 
 
-def clip_metrics(p: list[float], kept: list[float], removed: list[float]) -> dict[str, float]:
-    """All five of one clip for its predicted class."""
-    of_kept = {"AI": average_increase, "AD": average_drop, "AG": average_gain, "Fid-In": input_fidelity}
-    return {name: metric(p, kept) for name, metric in of_kept.items()} | {"FF": faithfulness(p, removed)}
-
-
 def sparseness(mask: list[float]) -> float:
     """Mean absolute difference over twice the mean."""
     n, total = len(mask), sum(mask)
@@ -259,7 +254,7 @@ def reference_gini(masks: list[list[float]]) -> list[float]:
     return [sparseness([value / peak + 1e-7 for value in mask]) for mask in masks]
 
 
-def auc_of_order(predict, values: list[float], mask: list[float], steps: int, insertion: bool, shuffled) -> float:
+def auc_of_order(insertion: bool, predict, values: list[float], mask: list[float], shuffled, steps: int = 16) -> float:
     """Area under the curve of predictions as cells go (or come) from the highest to the lowest, by trapezoids; equal
     cells in the order of ``shuffled``."""
     order = sorted(range(len(mask)), key=lambda i: (-mask[i], shuffled.index(i)))
@@ -270,14 +265,7 @@ def auc_of_order(predict, values: list[float], mask: list[float], steps: int, in
     return sum((a + b) / 2 for a, b in itertools.pairwise(points)) / steps
 
 
-def insertion_auc(predict, values: list[float], mask: list[float], shuffled, steps: int = 16) -> float:
-    """As cells come."""
-    return auc_of_order(predict, values, mask, steps, True, shuffled)
-
-
-def deletion_auc(predict, values: list[float], mask: list[float], shuffled, steps: int = 16) -> float:
-    """As cells go."""
-    return auc_of_order(predict, values, mask, steps, False, shuffled)
+insertion_auc, deletion_auc = (functools.partial(auc_of_order, insertion) for insertion in (True, False))
 
 
 def ratio_mask_overlap(mask: list[float], stem: list[float], other: list[float]) -> float:

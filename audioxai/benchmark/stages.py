@@ -30,16 +30,8 @@ from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers import Explainer, LearnedExplainer
 from audioxai.explainers.fingerprint import identity_of
-from audioxai.metrics import (
-    GROUND_TRUTH,
-    PROMPT_FIGURES,
-    PUBLISHED,
-    SOUND,
-    STANDARD,
-    Results,
-    evaluate,
-    prompt_figures,
-)
+from audioxai.metrics import PROMPT_FIGURES, Results, evaluate, prompt_figures
+from audioxai.metrics.registry import GROUND_TRUTH, PUBLISHED, SOUND, STANDARD
 from audioxai.version import __version__
 
 __all__ = ["Stages"]

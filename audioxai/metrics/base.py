@@ -143,8 +143,8 @@ class Metric:
         digits: after the point, in tables.
         group: which tables show it unasked.
         function: its maths over tensors, to (B,); found in :mod:`audioxai.metrics.functional` by its own name.
-        part: which of the function's results it is, where there are several.
         class_name: of the torchmetrics class in :mod:`audioxai.metrics` that is the function's mean.
+        part: which of the function's results it is, where there are several.
     """
 
     name: str
@@ -155,8 +155,8 @@ class Metric:
     digits: int = 2
     group: Group = "other"
     function: Callable[..., Any] | None = None
-    part: int | None = None
     class_name: str | None = None
+    part: int | None = None
 
     def __post_init__(self) -> None:
         if self.direction not in (-1, 0, 1):

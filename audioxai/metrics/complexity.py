@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -68,12 +69,12 @@ def _check_cells(mask: Tensor) -> None:
         )
 
 
-def _entropies(case: Case) -> Tensor:
-    return complexity(case.explanation.mask)
+def _of_mask(measure: Callable[[Tensor], Tensor]) -> Callable[[Case], Tensor]:
+    return lambda case: measure(case.explanation.mask)
 
 
 def _relative(case: Case) -> Tensor:
-    return case.once(_entropies) / math.log(case.explanation.mask[0].numel())
+    return case.once(_entropy_of) / math.log(case.explanation.mask[0].numel())
 
 
 def _published_sparseness(case: Case) -> Tensor:
@@ -81,19 +82,11 @@ def _published_sparseness(case: Case) -> Tensor:
     return torch.cat([sparseness(mask[None], reference=True) for mask in case.explanation.mask])
 
 
+_entropy_of = _of_mask(complexity)
 ENTRIES = (
-    Metric(
-        "SPS", lambda case: sparseness(case.explanation.mask), 1, 0, 1,
-        group="standard", function=sparseness, class_name="Sparseness",
-    ),
-    Metric(
-        "COMP", lambda case: case.once(_entropies), -1, 0,
-        group="standard", function=complexity, class_name="Complexity",
-    ),
-    Metric("COMP/ln n", _relative, -1, 0, 1, group="standard"),
-    Metric(
-        "MM", lambda case: mask_mean(case.explanation.mask), 0, 0, 1,
-        group="standard", function=mask_mean, class_name="MaskMean",
-    ),
-    Metric("SPS published", _published_sparseness, 1, 0, 1, group="published"),
-)  # fmt: skip
+    Metric("SPS", _of_mask(sparseness), 1, 0, 1, 2, "standard", sparseness, "Sparseness"),
+    Metric("COMP", lambda case: case.once(_entropy_of), -1, 0, math.inf, 2, "standard", complexity, "Complexity"),
+    Metric("COMP/ln n", _relative, -1, 0, 1, 2, "standard"),
+    Metric("MM", _of_mask(mask_mean), 0, 0, 1, 2, "standard", mask_mean, "MaskMean"),
+    Metric("SPS published", _published_sparseness, 1, 0, 1, 2, "published"),
+)

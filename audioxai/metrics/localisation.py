@@ -137,29 +137,23 @@ def interference(case: Case) -> tuple[Tensor, Tensor]:
     return interference_gain(space.gain(case.explanation.mask, space.analyse(case.explanation.input)), *parts)
 
 
-def _against_parts(measure: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Case], Tensor]:
+def _on_parts(measure: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Case], Tensor]:
     return lambda case: measure(case.explanation.mask, *case.parts)
 
 
 ENTRIES = (
     Metric(
-        "ratio mask", _against_parts(ratio_mask_overlap), 1, 0, 1,
-        group="known parts", function=ratio_mask_overlap, class_name="RatioMaskOverlap",
+        "ratio mask", _on_parts(ratio_mask_overlap), 1, 0, 1, 2, "known parts", ratio_mask_overlap, "RatioMaskOverlap"
     ),
-    Metric(
-        "pointing", _against_parts(pointing_game), 1, 0, 1,
-        group="known parts", function=pointing_game, class_name="PointingGame",
-    ),
-    Metric(
-        "mask AUC", _against_parts(mask_auc), 1, 0, 1, group="known parts", function=mask_auc, class_name="MaskAUC"
-    ),
+    Metric("pointing", _on_parts(pointing_game), 1, 0, 1, 2, "known parts", pointing_game, "PointingGame"),
+    Metric("mask AUC", _on_parts(mask_auc), 1, 0, 1, 2, "known parts", mask_auc, "MaskAUC"),
     Metric(
         "SIR gain", lambda case: case.once(interference)[0], 1, digits=1,
-        group="known parts", function=interference_gain, part=0, class_name="InterferenceGain",
+        group="known parts", function=interference_gain, class_name="InterferenceGain", part=0,
     ),
     Metric(
         "kept", lambda case: case.once(interference)[1], 1, 0, 1,
-        group="known parts", function=interference_gain, part=1, class_name="KeptShare",
+        group="known parts", function=interference_gain, class_name="KeptShare", part=1,
     ),
     Metric(
         "SI-SDR", lambda case: si_sdr(case.explanation.waveform, case.sources[0]), 1, digits=1,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -108,19 +109,12 @@ def _check(multilabel: bool, *probs: Tensor) -> None:
             )
 
 
-def _kept(measure: Callable[..., Tensor]) -> Callable[[Case], Tensor]:
-    """The measure of a case's clips and of what is kept of them."""
-
+def _of(measure: Callable[..., Tensor], which: Literal["kept", "removed"]) -> Callable[[Case], Tensor]:
     def compute(case: Case) -> Tensor:
-        p, kept, _ = case.explanation.scores
-        return measure(p, kept, case.target, multilabel=case.explanation.multilabel)
+        scores = case.explanation.scores
+        return measure(scores.input, getattr(scores, which), case.target, multilabel=case.explanation.multilabel)
 
     return compute
-
-
-def _faithfulness(case: Case) -> Tensor:
-    p, _, removed = case.explanation.scores
-    return faithfulness(p, removed, case.target, multilabel=case.explanation.multilabel)
 
 
 def _published_drop(case: Case) -> Tensor:
@@ -131,20 +125,10 @@ def _published_drop(case: Case) -> Tensor:
 
 
 ENTRIES = (
-    Metric(
-        "AI", _kept(average_increase), 1, 0, 100, 1,
-        group="standard", function=average_increase, class_name="AverageIncrease",
-    ),
-    Metric(
-        "AD", _kept(average_drop), -1, 0, 100, 1, group="standard", function=average_drop, class_name="AverageDrop"
-    ),
-    Metric(
-        "AG", _kept(average_gain), 1, 0, 100, 1, group="standard", function=average_gain, class_name="AverageGain"
-    ),
-    Metric("FF", _faithfulness, 1, -1, 1, group="standard", function=faithfulness, class_name="Faithfulness"),
-    Metric(
-        "Fid-In", _kept(input_fidelity), 1, 0, 1,
-        group="standard", function=input_fidelity, class_name="InputFidelity",
-    ),
-    Metric("AD published", _published_drop, -1, 0, 100 * (1 - math.exp(-1)), 1, group="published"),
-)  # fmt: skip
+    Metric("AI", _of(average_increase, "kept"), 1, 0, 100, 1, "standard", average_increase, "AverageIncrease"),
+    Metric("AD", _of(average_drop, "kept"), -1, 0, 100, 1, "standard", average_drop, "AverageDrop"),
+    Metric("AG", _of(average_gain, "kept"), 1, 0, 100, 1, "standard", average_gain, "AverageGain"),
+    Metric("FF", _of(faithfulness, "removed"), 1, -1, 1, 2, "standard", faithfulness, "Faithfulness"),
+    Metric("Fid-In", _of(input_fidelity, "kept"), 1, 0, 1, 2, "standard", input_fidelity, "InputFidelity"),
+    Metric("AD published", _published_drop, -1, 0, 100 * (1 - math.exp(-1)), 1, "published"),
+)

@@ -1,4 +1,4 @@
-"""A metric costs what the page says: its diff, put on a copy of the repository, gives a metric that every test finds."""
+"""A metric costs what the page says: its diff on a copy of the repository gives one that every test finds."""
 
 import os
 import re

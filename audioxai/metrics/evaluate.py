@@ -16,12 +16,14 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError, NotFittedError
 from audioxai.explainers.base import Explainer
 from audioxai.explainers.explanation import Explanation
-from audioxai.metrics import functional as metric
-from audioxai.metrics.registry import GROUND_TRUTH, STANDARD, Case, Metric, asked_alike, find_metrics, space_of
+from audioxai.metrics.base import Case, Metric, asked_alike, column, space_of
+from audioxai.metrics.registry import GROUND_TRUTH, METRICS, STANDARD, find_metrics
 from audioxai.metrics.results import Results
 from audioxai.sound.inputs import as_waveform, read_batch
 
 __all__ = ["clip_scores", "evaluate", "judge_scores"]
+
+_JUDGED = ("Fid-In", "AD")  # on the explained network's masks
 
 
 def clip_scores(
@@ -73,10 +75,7 @@ def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, 
             kept = judge.probabilities(space.predict(mask * analysis.values, analysis))
     target = target.to(judge.device)
     agrees = p.argmax(1) == target
-    scores = {
-        "Fid-In": metric.input_fidelity(p, kept, target, multilabel=judge.multilabel),
-        "AD": metric.average_drop(p, kept, target, multilabel=judge.multilabel),
-    }
+    scores = {name: METRICS[name].measure(p, kept, target, multilabel=judge.multilabel) for name in _JUDGED}
     return {f"judge {name}": torch.where(agrees, value, math.nan).cpu() for name, value in scores.items()}
 
 
@@ -113,7 +112,8 @@ def evaluate(
     collected: dict[str, list[dict[str, Tensor]]] = {name: [] for name in named}
     scales: dict[str, str] = {name: explainer.space.scale for name, explainer in named.items()}
     zeros = dict.fromkeys(named, 0.0), dict.fromkeys(named, 0)
-    results = Results({}, {name: {} for name in named}, *zeros, scales=scales)
+    own = {one.name: column(one.name, **one.facts) for one in asked or () if METRICS.get(one.name) is not one}
+    results = Results({}, {name: {} for name in named}, *zeros, scales=scales, own=own)
     first_error: dict[str, Exception] = {}
     seen = 0
     for batch in loader:

@@ -220,6 +220,15 @@ class Explainer:
                 _, solutions = bound._find(clips, [target])
         return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
 
+    def logits(self, waveform: WaveformLike, *, sample_rate: int | None = None) -> Tensor:
+        """The classifier's logits (B, K) for clips, in evaluation mode, ``max_batch`` of them in a pass.
+
+        Args: as for :meth:`explain`.
+        """
+        clips = self._clips(waveform, sample_rate)
+        with self._untouched(), torch.no_grad():
+            return torch.cat([self.classifier(part) for part in torch.split(clips, self.max_batch)])
+
     # Inside -------------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -72,8 +72,7 @@ def max_sensitivity(
         raise ConfigError(f"radius={radius} must be positive and samples={samples} at least 1")
     clips = as_waveform(waveform, explainer.classifier.sample_rate).to(explainer.classifier.device)
     if target is None and explainer.any_target:
-        with torch.no_grad(), explainer.classifier.frozen():
-            target = explainer.classifier(clips).argmax(1)
+        target = explainer.logits(clips).argmax(1)
     plain = explainer.attribute(clips, target).flatten(1)
     # Each clip has draws of its own, whatever the clips beside it.
     generators = [torch.Generator().manual_seed(seed) for _ in clips]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import shutil
+from pathlib import Path
 
 import pytest
 from commands.shell import OWN, everything, shell
 
+from audioxai.commands import main as cli_module
 from audioxai.version import __version__
 
 
@@ -93,3 +95,10 @@ def test_help_version_and_a_name_like_an_option(clips, tmp_path) -> None:
     done = shell("explain", "-a.wav", cwd=tmp_path)
     assert done.returncode == 2
     assert "write ./-a.wav" in done.stderr
+
+
+def test_every_command_is_listed_and_nothing_else_knows_typer():
+    assert len(cli_module.app.registered_commands) == 8
+    root = Path(cli_module.__file__).parents[1]
+    users = {path.relative_to(root).parts[0] for path in root.rglob("*.py") if "import typer" in path.read_text()}
+    assert users == {"commands"}

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.classifiers.base import AudioClassifier
-from audioxai.classifiers.latents import read_layers
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.explainers.base import Explainer, Score
 from audioxai.explainers.gradient import differentiable
@@ -80,9 +79,7 @@ class CAM(Explainer):
 
     def _read(self, values: Tensor, score: Score, *, cut: bool) -> tuple[Tensor, Tensor]:
         features = self.space.features(values, score.analysis)
-        logits, (latent,) = read_layers(
-            self.classifier.network, lambda: self.classifier.classify(features), (self.layer,), cut=cut
-        )
+        logits, (latent,) = self.classifier.read_layers((self.layer,), features, cut=cut)
         score.take(logits)
         return logits, latent
 

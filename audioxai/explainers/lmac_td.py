@@ -28,6 +28,7 @@ from audioxai.nn.separator import MASKERS, Separator
 from audioxai.sound.inputs import read_batch
 from audioxai.training.filterbank import fit_filterbank
 from audioxai.training.loop import TrainingOptions
+from audioxai.training.loss_weights import LossWeight, weigh
 from audioxai.training.losses import mask_in, mask_out, si_snr, sparsity, stem_distance, target_log_probabilities
 
 __all__ = ["LMACTD"]
@@ -82,10 +83,8 @@ class LMACTD(LearnedExplainer):
     """
 
     spaces: ClassVar[tuple[str, ...]] = ("stft", "mel")
-    options: ClassVar[tuple[str, ...]] = (
-        "alpha", "evidence", "filterbank", "masker", "masker_options", "channels", "lambda_in", "lambda_out",
-        "lambda_s", "lambda_g", "lambda_rec", "bounded", "size", "mixing", "pretrain_epochs", "train_filterbank",
-    )  # fmt: skip
+    lambda_in, lambda_out, lambda_s = LossWeight("in"), LossWeight("out"), LossWeight("size")
+    lambda_g, lambda_rec = LossWeight("guide"), LossWeight("reconstruction")
     _published: ClassVar[Mapping[str, Any]] = {
         "evidence": False, "masker": "dual_path", "channels": 256, "lambda_out": 0.2, "lambda_s": 0.4, "bounded": False,
         "size": "log", "mixing": 0.0, "scale": "magnitude",
@@ -238,16 +237,12 @@ class LMACTD(LearnedExplainer):
             "out": mask_out(*log_p_removed, bounded=self.bounded),
             "size": _SIZES[self.size](mask, kept, clip, self),
         }
-        weights = {"in": self.lambda_in, "out": self.lambda_out, "size": self.lambda_s}
         if self.lambda_g and self.mixing:
             mixed = other.abs().amax(1) > 0
             losses["guide"] = torch.where(mixed, stem_distance(kept, removed, stem, other), 0.0)
-            weights["guide"] = self.lambda_g
         if self.train_filterbank and not self.separator.bank.exact:
             losses["reconstruction"] = -si_snr(kept + removed, clip)
-            weights["reconstruction"] = self.lambda_rec
-        means = {name: value.mean() for name, value in losses.items()}
-        return {"loss": torch.stack([weights[name] * value for name, value in means.items()]).sum(), **means}
+        return weigh(self, losses)
 
     # Explaining ---------------------------------------------------------------------------------------------------
 

@@ -129,6 +129,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("page", WITH_CODE)
 @pytest.mark.filterwarnings("ignore:.*attributions miss")
+@pytest.mark.usefixtures("registries")
 def test_code(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)

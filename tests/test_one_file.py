@@ -17,10 +17,8 @@ from audioxai.adapters import ADAPTERS
 from audioxai.benchmark.run import run
 from audioxai.benchmark.settings import Settings
 from audioxai.commands.main import main
-from audioxai.data.registry import DATA_SETS
 from audioxai.errors import ConfigError
 from audioxai.explainers.registry import EXPLAINERS, register
-from audioxai.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 TOYS = {
@@ -71,20 +69,15 @@ CLIPS = networks.clips(4, 3000)
 
 
 @pytest.fixture
-def toys(tmp_path, monkeypatch):
-    """The files in an empty folder with four clips, imported; what they register is forgotten afterwards."""
+def toys(tmp_path, monkeypatch, registries):
+    """The files in an empty folder with four clips, imported."""
     for name, text in TOYS.items():
         (tmp_path / f"{name}.py").write_text(text)
     for name, clip in zip(("x-0", "x-1", "y-0", "y-1"), CLIPS, strict=True):
         ax.save(tmp_path / f"{name}.wav", clip, 8000)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    registries = EXPLAINERS, METRICS, ADAPTERS, DATA_SETS
-    before = [dict(registry) for registry in registries]
     yield [importlib.import_module(name) for name in TOYS]
-    for registry, known in zip(registries, before, strict=True):
-        registry.clear()
-        registry.update(known)
     for name in TOYS:
         del sys.modules[name]
 

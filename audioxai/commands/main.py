@@ -1,4 +1,4 @@
-"""The command line: demo, fit, explain, explain-dataset, benchmark, listening-test, listening-results, doctor.
+"""The command line: the list of its commands, and what becomes of their errors.
 
 Results go to stdout; errors, each one line that starts with ``error:``, and progress go to stderr. Exit codes: 0 all
 done, 1 something failed, 2 wrong usage, 130 interrupted. ``AUDIOXAI_DEBUG=1`` shows the traceback of an error.

@@ -1,4 +1,7 @@
-"""What is installed, what of it works, and how to mend the rest: the audio stack breaks in known ways."""
+"""The command ``audioxai doctor``: what is installed, what of it works, and how to mend the rest.
+
+The audio stack breaks in known ways.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Finding", "examine"]
+import typer
+
+from audioxai.support.terminal import say
+
+__all__ = ["Finding", "doctor", "examine"]
 
 _REQUIRED = (
     "torch", "numpy", "scipy", "soundfile", "captum", "shap", "matplotlib", "safetensors", "accelerate", "torchmetrics",
@@ -29,6 +36,18 @@ _REMEDIES = {
     "torchcodec": "torchcodec needs FFmpeg; audioxai does not need it: pip uninstall torchcodec",
     "transformers": "if a broken torchaudio is named above, mend or remove that first; else reinstall transformers",
 }
+
+
+def doctor() -> None:
+    """Check the installation and say how to mend it."""
+    broken = 0
+    for finding in examine():
+        say(f"{'ok ' if finding.ok else 'BAD'} {finding.name:14} {finding.seen}")
+        if not finding.ok:
+            say(f"    {'fix' if finding.required else 'optional; fix'}: {finding.remedy}")
+            broken += finding.required
+    if broken:
+        raise typer.Exit(1)
 
 
 @dataclass(frozen=True)

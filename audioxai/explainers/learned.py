@@ -48,6 +48,8 @@ class LearnedExplainer(Explainer):
     options: ClassVar[tuple[str, ...]] = ()
     #: Names of what else fitting leaves behind, JSON types; saved likewise.
     learnt: ClassVar[tuple[str, ...]] = ()
+    #: Whether what is kept becomes sound by the space, not by the decoder itself.
+    sounds_by_space: ClassVar[bool] = True
 
     def __init__(self, classifier: AudioClassifier, **base: Any) -> None:
         super().__init__(classifier, **base)
@@ -85,6 +87,8 @@ class LearnedExplainer(Explainer):
                 with self._untouched():
                     analysis = self.space.analyse(silence)
                     logits, latents = classifier.classify_with_latents(self.space.features(analysis.values, analysis))
+                    if self.sounds_by_space:  # a space without a way back to sound shows before anything is learned
+                        self.space.resynthesise(analysis.values, analysis)
             except (ClassifierError, InputError) as error:
                 failure = error
                 continue

@@ -80,6 +80,7 @@ class LMACTD(LearnedExplainer):
     """
 
     spaces: ClassVar[tuple[str, ...]] = ("stft", "mel")
+    sounds_by_space: ClassVar[bool] = False
     options: ClassVar[tuple[str, ...]] = (
         "alpha", "evidence", "filterbank", "masker", "masker_options", "channels", "lambda_in", "lambda_out",
         "lambda_s", "lambda_g", "lambda_rec", "bounded", "size", "mixing", "pretrain_epochs", "train_filterbank",

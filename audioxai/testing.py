@@ -19,6 +19,7 @@ from audioxai.classifiers.latents import PROBE_SECONDS
 from audioxai.errors import AudioXAIError, ConfigError, InputError, TargetError, nearest
 from audioxai.explainers.base import Explainer
 from audioxai.explainers.explanation import Explanation
+from audioxai.support.identity import differences
 
 __all__ = ["CHECKS", "check_explainer"]
 
@@ -189,8 +190,7 @@ def _targets(t: _Trial) -> None:
         _require(gap <= t.tolerance, f"target={form!r}: mask differs by {gap:.2g} from target={k}")
     for one, target in zip(t.explainer.explain_all(t.clips, [k, None]), (k, None), strict=True):
         t.same(f"explain_all, target={target}", one, expected if target == k else None)
-    unknown = " " if t.explainer.classifier.any_label else "no such label"
-    for wrong in (1.5, [0] * (size + 1), unknown, classes, torch.zeros(size)):
+    for wrong in (1.5, [0] * (size + 1), " ", classes, torch.zeros(size)):
         _refused(t, TargetError, t.clips, wrong)
 
 
@@ -252,6 +252,14 @@ def _hooks(module: torch.nn.Module) -> list[int]:
     """The numbers of a module's hooks; it may have some of its own."""
     kinds = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return [number for kind in kinds for number in kind]
+
+
+def _identity(t: _Trial) -> None:
+    """What the explainer is known by does not change by explaining, so that an interrupted run can go on."""
+    before = t.explainer.identity()
+    t.explainer.explain(t.clips[:1])
+    changed = differences(before, t.explainer.identity())
+    _require(not changed, f"explain() changes it: {'; '.join(changed)}")
 
 
 def _grad_modes(t: _Trial) -> None:
@@ -349,6 +357,7 @@ CHECKS: dict[str, Callable[[_Trial], None]] = {
     "targets": _targets,
     "seed": _seed,
     "untouched": _untouched,
+    "identity": _identity,
     "grad modes": _grad_modes,
     "silence": _silence,
     "lengths": _lengths,

@@ -112,6 +112,22 @@ class _OneTargetForAll(_Honest):
         return values + given * torch.linspace(0, 1, values.shape[1])[:, None]
 
 
+class _Wears(_Honest):
+    def __init__(self, classifier, *, power=1.0, **base):
+        super().__init__(classifier, **base)
+        self.power = power
+
+    def _attribute(self, values, score):
+        self.power += 1
+        return values
+
+
+class _HidesAnOption(_Honest):
+    def __init__(self, classifier, *, power=1.0, **base):
+        super().__init__(classifier, **base)
+        self._exponent = power
+
+
 @pytest.mark.parametrize(
     ("method", "broken"),
     [
@@ -123,6 +139,8 @@ class _OneTargetForAll(_Honest):
         (_SumsGradients, "untouched: after explain.*gradients"),
         (_DividesByLoudness, "silence: the mask of silence"),
         (_OneTargetForAll, "targets: target="),
+        (_Wears, r"identity: explain\(\) changes it: options.power=[0-9.]+, now [0-9.]+"),
+        (_HidesAnOption, "identity: .*_HidesAnOption keeps no attribute 'power'"),
     ],
 )
 def test_a_broken_promise_is_found(method, broken):

@@ -306,9 +306,6 @@ def test_options_out_of_range():
             l2i(**{name: 0})
     with pytest.raises(ConfigError, match="amortised_epochs=-1"):
         l2i(amortised_epochs=-1)
-    for name in ("lambda_nmf", "lambda_sparsity", "lambda_fidelity"):
-        with pytest.raises(ConfigError, match=f"{name}=-1"):
-            l2i(**{name: -1.0})
 
 
 # The networks inside --------------------------------------------------------------------------------------------------

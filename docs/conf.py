@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -12,11 +14,14 @@ from sphinx.util.nodes import make_refnode
 
 from audioxai.version import __version__
 
+sys.path.append(str(Path(__file__).parent / "_ext"))
+
 project = "audioxai"
 author = copyright = "The audioxai developers"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions += ["metric_pages"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 2
 exclude_patterns = ["_build"]

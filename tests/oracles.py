@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -153,37 +154,64 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.array([[v / sum(row) for v in row] for row in exponentials])
 
 
-def clip_metrics(p: list[float], kept: list[float], removed: list[float]) -> dict[str, float]:
-    """AI, AD, AG, FF, Fid-In of one clip for its predicted class, by the book."""
-    c = p.index(max(p))
-    return {
-        "AI": 100.0 if kept[c] > p[c] else 0.0,
-        "AD": 100.0 * max(0.0, p[c] - kept[c]) / p[c] if p[c] > 0 else 0.0,
-        "AG": 100.0 * max(0.0, kept[c] - p[c]) / (1 - p[c]) if p[c] < 1 else 0.0,
-        "FF": p[c] - removed[c],
-        "Fid-In": 1.0 if kept.index(max(kept)) == c else 0.0,
-    }
+def of_predicted(*probs: list[float]) -> list[float]:
+    """The probability of the first one's highest class in each."""
+    return [row[probs[0].index(max(probs[0]))] for row in probs]
 
 
-def gini(mask: list[float]) -> float:
+def average_increase(probs: list[float], probs_kept: list[float]) -> float:
+    """100 where the class is the likelier for what is kept."""
+    p, o = of_predicted(probs, probs_kept)
+    return 100.0 if o > p else 0.0
+
+
+def average_drop(probs: list[float], probs_kept: list[float]) -> float:
+    """How much of the class's probability is lost, in percent."""
+    p, o = of_predicted(probs, probs_kept)
+    return 100.0 * max(0.0, p - o) / p if p > 0 else 0.0
+
+
+def average_gain(probs: list[float], probs_kept: list[float]) -> float:
+    """How much of what the class could gain it gains, in percent."""
+    p, o = of_predicted(probs, probs_kept)
+    return 100.0 * max(0.0, o - p) / (1 - p) if p < 1 else 0.0
+
+
+def faithfulness(probs: list[float], probs_removed: list[float]) -> float:
+    """How far the class falls without the explained part."""
+    p, m = of_predicted(probs, probs_removed)
+    return p - m
+
+
+def input_fidelity(probs: list[float], probs_kept: list[float]) -> float:
+    """1 where the highest class stays."""
+    return 1.0 if probs_kept.index(max(probs_kept)) == probs.index(max(probs)) else 0.0
+
+
+def sparseness(mask: list[float]) -> float:
     """Mean absolute difference over twice the mean."""
     n, total = len(mask), sum(mask)
     return sum(abs(a - b) for a in mask for b in mask) / (2 * n * total)
 
 
-def entropy(mask: list[float]) -> float:
+def complexity(mask: list[float]) -> float:
     """Entropy in nats of a mask as a distribution."""
-    total = sum(mask)
-    return -sum(m / total * math.log(m / total) for m in mask if m > 0)
+    shares = [m / sum(mask) for m in mask]
+    return -sum(share * math.log(share) for share in shares if share > 0)
 
 
-def interference(mask: list[float], stem: list[float], other: list[float]) -> tuple[float, float]:
+def mask_mean(mask: list[float]) -> float:
+    """Mean of the cells."""
+    return sum(mask) / len(mask)
+
+
+def interference_gain(mask: list[float], stem: list[float], other: list[float]) -> tuple[float, float]:
     """Gain in signal-to-interference ratio in dB and kept share of the stem's energy, cell by cell."""
     kept = [sum((m * a) ** 2 for m, a in zip(mask, part, strict=True)) for part in (stem, other)]
     whole = [sum(a**2 for a in part) for part in (stem, other)]
     before = whole[0] / whole[1]
-    after = kept[0] / kept[1]
-    return 10 * math.log10(after / before), kept[0] / whole[0]
+    gain = 10 * math.log10(kept[0] / kept[1] / before) if kept[1] > 0 else math.nan
+    return gain, kept[0] / whole[0]
 
 
 def conv_net_sizes(rows: int, columns: int, pools: list[int]) -> list[tuple[int, int]]:
@@ -205,10 +233,10 @@ def reference_drop(p: list[float], kept: list[float]) -> float:
 def reference_gini(masks: list[list[float]]) -> list[float]:
     """The published sparseness: over the batch's maximum, plus 1e-7."""
     peak = max(max(mask) for mask in masks)
-    return [gini([value / peak + 1e-7 for value in mask]) for mask in masks]
+    return [sparseness([value / peak + 1e-7 for value in mask]) for mask in masks]
 
 
-def auc_of_order(predict, values: list[float], mask: list[float], steps: int, insertion: bool, shuffled) -> float:
+def auc_of_order(insertion: bool, predict, values: list[float], mask: list[float], shuffled, steps: int = 16) -> float:
     """Area under the curve of predictions as cells go (or come) from the highest to the lowest, by trapezoids; equal
     cells in the order of ``shuffled``."""
     order = sorted(range(len(mask)), key=lambda i: (-mask[i], shuffled.index(i)))
@@ -217,6 +245,9 @@ def auc_of_order(predict, values: list[float], mask: list[float], steps: int, in
         chosen = set(order[: round(step * len(mask) / steps)])
         points.append(predict([v if (i in chosen) == insertion else 0.0 for i, v in enumerate(values)]))
     return sum((a + b) / 2 for a, b in itertools.pairwise(points)) / steps
+
+
+insertion_auc, deletion_auc = (functools.partial(auc_of_order, insertion) for insertion in (True, False))
 
 
 def ratio_mask_overlap(mask: list[float], stem: list[float], other: list[float]) -> float:
@@ -263,24 +294,24 @@ def f_fidelity(predict, values: list[float], mask: list[float], sizes, alpha, be
     return [sum(fall) / len(fall) for fall in falls]
 
 
-def infidelity(score, values: list[float], attribution: list[float], changes: list[list[float]]) -> float:
+def infidelity(score, values: list[float], attribution: list[float], perturbations: list[list[float]]) -> float:
     """Mean squared miss of what the attribution says that each change does to the score."""
     misses = []
-    for change in changes:
+    for change in perturbations:
         said = sum(c * a for c, a in zip(change, attribution, strict=True))
         done = score(values) - score([v - c for v, c in zip(values, change, strict=True)])
         misses.append((said - done) ** 2)
     return sum(misses) / len(misses)
 
 
-def max_sensitivity(explain, clip: list[float], noises: list[list[float]]) -> float:
+def max_sensitivity(explain, waveform: list[float], noises: list[list[float]]) -> float:
     """The farthest that the attribution moves, in its own length."""
 
     def length(vector):
         return math.sqrt(sum(v * v for v in vector))
 
-    plain = explain(clip)
-    moved = [explain([c + n for c, n in zip(clip, noise, strict=True)]) for noise in noises]
+    plain = explain(waveform)
+    moved = [explain([c + n for c, n in zip(waveform, noise, strict=True)]) for noise in noises]
     return max(length([a - b for a, b in zip(m, plain, strict=True)]) for m in moved) / length(plain)
 
 
@@ -503,12 +534,17 @@ def join_chunks(rows: list[list[float]], frames: int) -> list[float]:
     return [sum(values) / len(values) for values in found]
 
 
+def energy_share(kept: list[float], clip: list[float]) -> float:
+    """Sum of squares over sum of squares."""
+    return sum(v * v for v in kept) / sum(v * v for v in clip)
+
+
 def si_sar(estimate: list[float], stem: list[float], other: list[float]) -> float:
     """Energy of the least-squares fit of both parts to the estimate over that of what is left, in dB, means removed."""
     e, s, o = (np.array(x) - np.mean(x) for x in (estimate, stem, other))
     parts = np.stack([s, o], 1)
     fit = parts @ np.linalg.lstsq(parts, e, rcond=None)[0]
-    return 10 * math.log10((fit**2).sum() / ((e - fit) ** 2).sum())
+    return 10 * math.log10(float((fit**2).sum()) / float(((e - fit) ** 2).sum()))
 
 
 def zero_shot_logits(audio: list[list[float]], text: list[list[float]], temperature: float) -> list[list[float]]:

@@ -16,6 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from audioxai.errors import ConfigError, nearest
+from audioxai.metrics import METRICS
 
 __all__ = [
     "Cell",
@@ -307,12 +308,12 @@ def _rules(row: Row, table: PublishedTable) -> list[tuple[str, tuple[str, ...], 
     low = {name: value - slack for name, (value, slack) in known.items()}
     high = {name: value + slack for name, (value, slack) in known.items()}
     step, flat = 100 / table.clips, math.log(math.prod(table.grid))
-    tops = {"AI": 100.0, "AD": 100.0, "AG": 100.0, "FF": 1.0, "Fid-In": 1.0, "SPS": 1.0, "COMP": flat, "MM": 1.0}
+    tops = {name: METRICS[name].high for name in known} | {"COMP": flat}
     if table.double_softmax == "yes":
-        tops["AD"] = 100 * (1 - math.exp(-1))
+        tops["AD"] = METRICS["AD published"].high
     rules: list[tuple[str, tuple[str, ...], bool]] = []
     for name in low:
-        floor, top = -1.0 if name == "FF" else 0.0, tops[name]
+        floor, top = METRICS[name].low, tops[name]
         rules.append((f"{name} from {floor:g} to {top:.4g}", (name,), high[name] < floor or low[name] > top))
     if "AI" in low:
         multiple = math.ceil(low["AI"] / step) * step

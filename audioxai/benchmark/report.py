@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 
 from audioxai.benchmark.tables import Table
 from audioxai.explainers.explanation import Explanation
+from audioxai.metrics import METRICS, STANDARD
 from audioxai.report import write_page
 from audioxai.report.plot import figure_png
 from audioxai.support.files import write_bytes
 
 __all__ = ["Report", "write_report"]
 
-_DRAWN = ("AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP/ln n", "MM")
+_DRAWN = [name for name in STANDARD if math.isfinite(METRICS[name].high)]  # COMP has no top; COMP/ln n is drawn
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,13 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers import Explainer, LearnedExplainer
-from audioxai.metrics import GROUND_TRUTH, PROMPT_FIGURES, SOUND, STANDARD, Results, evaluate, prompt_figures
+from audioxai.metrics import PROMPT_FIGURES, Results, evaluate, prompt_figures
+from audioxai.metrics.registry import GROUND_TRUTH, PUBLISHED, SOUND, STANDARD
 from audioxai.version import __version__
 
 __all__ = ["Stages"]
 
-_METRICS = (*STANDARD, *SOUND, "AD published", "SPS published")
+_METRICS = (*STANDARD, *SOUND, *PUBLISHED)
 _BATCH = 16
 _ROWS = {"cuda": 128}  # in a forward pass of an evaluation, in place of _BATCH: a GPU wants long ones
 _OF_BUDGET = 0.9  # the rest goes into starting, this timing, and pages

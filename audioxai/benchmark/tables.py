@@ -11,14 +11,13 @@ from typing import Any
 import torch
 
 from audioxai.benchmark.published import PublishedTable, published_tables
-from audioxai.metrics import GROUND_TRUTH, METRICS, PROMPT_FIGURES, Results
+from audioxai.metrics import GROUND_TRUTH, METRICS, PROMPT_FIGURES, PUBLISHED, Results
 
 __all__ = ["Table", "average_items", "average_runs", "leads"]
 
 #: Metrics on which L-MAC is published to lead.
 LEADING = ("AI", "AD", "AG", "Fid-In")
-_PUBLISHED = {"noise": "in-domain", "mixtures": "mixtures", "speech": "speech", "white-noise": "white-noise"}
-_REFERENCE = ("AD published", "SPS published")
+_CONDITIONS = {"noise": "in-domain", "mixtures": "mixtures", "speech": "speech", "white-noise": "white-noise"}
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,13 @@ class Table:
     @property
     def _main(self) -> list[str]:
         known = dict.fromkeys(key for found in self.results.scores.values() for key in found)
-        return [key for key in known if key not in (*GROUND_TRUTH, *_REFERENCE)]
+        return [key for key in known if key not in (*GROUND_TRUTH, *PUBLISHED)]
 
     def to_markdown(self) -> str:
         """Corrected and published-style metrics, known parts, intervals, who leads, and the published table."""
         parts = [f"## {self.title}", *self.facts]
         parts.append(self._only(self._main).to_markdown(costs=True))
-        extra = [key for key in (*_REFERENCE, *GROUND_TRUTH) if self._has(key)]
+        extra = [key for key in (*PUBLISHED, *GROUND_TRUTH) if self._has(key)]
         if extra:
             known = "the clip's own part as the truth, where the network names it rightly"
             parts += [f"By the published conventions{f', and with {known}' if GROUND_TRUTH[0] in extra else ''}:"]
@@ -120,7 +119,7 @@ class Table:
 
     def published(self) -> list[PublishedTable]:
         """Published tables of the same data set, condition and space."""
-        condition = _PUBLISHED.get(self.condition)
+        condition = _CONDITIONS.get(self.condition)
         known = [table for table in published_tables() if table.data == self.published_data]
         found = [table for table in known if table.id.startswith(f"lmac-{condition}-{self.space}")]
         return [table.rescaled() if condition == "in-domain" else table for table in found]

@@ -95,7 +95,7 @@ def explain_dataset(
         What was done, with the clips that failed; these do not stop the others, and are not tried again.
 
     Raises:
-        ConfigError: an option out of range, or ``out`` holds the run of another explainer, source or options.
+        ConfigError: an option out of range, or ``out`` holds the run of another explainer, source, version or options.
         TargetError: a target that is not one for all clips.
         AudioFileError: no audio in the folder.
         OutputError: ``out`` cannot be written.

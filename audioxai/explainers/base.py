@@ -108,8 +108,9 @@ class Explainer:
     def identity(self) -> dict[str, Any]:
         """All that its explanations depend on, as JSON types: method, classifier, space, options, and what was learnt.
 
-        The same before and after a call, and in every process; see :mod:`audioxai.support.identity` for what counts. A
-        method that learns adds what it has learnt.
+        The same before and after a call, and in every process. Modules count by their types, settings and weights,
+        functions by their source and the values that they reach; attributes that are no options do not count. A method
+        that learns adds what it has learnt.
 
         Raises:
             ConfigError: an option of the constructor that is no attribute.
@@ -218,6 +219,15 @@ class Explainer:
             with self.bound_to(self.classifier.for_targets([target])) as bound:
                 _, solutions = bound._find(clips, [target])
         return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
+
+    def logits(self, waveform: WaveformLike, *, sample_rate: int | None = None) -> Tensor:
+        """The classifier's logits (B, K) for clips, in evaluation mode, ``max_batch`` of them in a pass.
+
+        Args: as for :meth:`explain`.
+        """
+        clips = self._clips(waveform, sample_rate)
+        with self._untouched(), torch.no_grad():
+            return torch.cat([self.classifier(part) for part in torch.split(clips, self.max_batch)])
 
     # Inside -------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ The torchmetrics classes (:mod:`audioxai.metrics.classes`) are loaded when first
 from typing import Any
 
 from audioxai.metrics import functional
+from audioxai.metrics.base import Case, Metric
 from audioxai.metrics.curves import deletion_auc, insertion_auc
 from audioxai.metrics.evaluate import clip_scores, evaluate, judge_scores
 from audioxai.metrics.f_fidelity import f_fidelity, f_fidelity_metrics, robust_copy
@@ -20,19 +21,14 @@ from audioxai.metrics.prompts import (
     wrong_prompts,
 )
 from audioxai.metrics.randomisation import Randomisation, cascading_randomisation, mask_similarity, random_labels
-from audioxai.metrics.registry import GROUND_TRUTH, METRICS, SOUND, STANDARD, Case, Metric
+from audioxai.metrics.registry import CLASSES, GROUND_TRUTH, METRICS, PUBLISHED, SOUND, STANDARD
 from audioxai.metrics.results import Results
 from audioxai.metrics.robustness import infidelity, max_sensitivity
-
-_CLASSES = (
-    "AverageDrop", "AverageGain", "AverageIncrease", "Complexity", "DeletionAUC", "ExplanationMetrics", "Faithfulness",
-    "Infidelity", "InputFidelity", "InsertionAUC", "InterferenceGain", "MaskAUC", "MaskMean", "MaxSensitivity",
-    "PointingGame", "RatioMaskOverlap", "SISDR", "Sparseness",
-)  # fmt: skip
 
 __all__ = [
     "GROUND_TRUTH",
     "METRICS",
+    "PUBLISHED",
     "SOUND",
     "STANDARD",
     "Case",
@@ -65,7 +61,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CLASSES:
+    if name in CLASSES or name == "ExplanationMetrics":
         from audioxai.metrics import classes
 
         return getattr(classes, name)

@@ -1,7 +1,13 @@
-"""The metrics as torchmetrics classes: states and reduction over processes; the maths is in ``functional``."""
+"""The metrics as torchmetrics classes, with states that are reduced over processes.
+
+There is one for every metric of :data:`audioxai.metrics.METRICS` that names one, made of its function: the positional
+arguments are those of ``update``, the options those of the class.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,34 +15,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from audioxai.classifiers.targets import TargetLike
-from audioxai.explainers.base import Explainer
+from audioxai.errors import nearest
 from audioxai.explainers.explanation import Explanation
-from audioxai.metrics import functional
-from audioxai.metrics.curves import Predict
+from audioxai.metrics import base
 from audioxai.metrics.evaluate import clip_scores
-from audioxai.metrics.registry import STANDARD
+from audioxai.metrics.registry import CLASSES, STANDARD
 
-__all__ = [
-    "AverageDrop",
-    "AverageGain",
-    "AverageIncrease",
-    "Complexity",
-    "DeletionAUC",
-    "ExplanationMetrics",
-    "Faithfulness",
-    "Infidelity",
-    "InputFidelity",
-    "InsertionAUC",
-    "InterferenceGain",
-    "MaskAUC",
-    "MaskMean",
-    "MaxSensitivity",
-    "PointingGame",
-    "RatioMaskOverlap",
-    "SISDR",
-    "Sparseness",
-]
+__all__ = sorted([*CLASSES, "ExplanationMetrics"])
 
 
 class _Mean(Metric):
@@ -46,13 +31,24 @@ class _Mean(Metric):
     full_state_update = False
     total: Tensor
     count: Tensor
+    entry: base.Metric
+    defaults: dict[str, Any]
 
-    def __init__(self, **torchmetrics: Any) -> None:
-        super().__init__(**torchmetrics)
+    def __init__(self, **options: Any) -> None:
+        own = {name: options.pop(name, default) for name, default in self.defaults.items()}
+        super().__init__(**options)
+        for name, value in own.items():
+            setattr(self, name, value)
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def _add(self, values: Tensor) -> None:
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the function."""
+        return {name: getattr(self, name) for name in self.defaults}
+
+    def update(self, *given: Any, **named: Any) -> None:
+        values = self.entry.measure(*given, **named, **self.options)
         defined = ~values.isnan()
         self.total += values[defined].double().sum()
         self.count += defined.sum()
@@ -61,186 +57,49 @@ class _Mean(Metric):
         return self.total / self.count
 
 
-class _OfProbabilities(_Mean):
-    """A metric of probabilities; ``multilabel=True`` when they are sigmoids, whose rows do not sum to one."""
-
-    def __init__(self, *, multilabel: bool = False, **torchmetrics: Any) -> None:
-        super().__init__(**torchmetrics)
-        self.multilabel = multilabel
-
-
-class AverageIncrease(_OfProbabilities):
-    """Mean of :func:`functional.average_increase`, in percent."""
-
-    higher_is_better = True
-
-    def update(self, probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> None:
-        self._add(functional.average_increase(probs, probs_kept, target, multilabel=self.multilabel))
-
-
-class AverageDrop(_OfProbabilities):
-    """Mean of :func:`functional.average_drop`, in percent; ``reference=True`` for the published figure."""
-
-    higher_is_better = False
-
-    def __init__(self, *, reference: bool = False, multilabel: bool = False, **torchmetrics: Any) -> None:
-        super().__init__(multilabel=multilabel, **torchmetrics)
-        self.reference = reference
-
-    def update(self, probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> None:
-        drop = functional.average_drop(probs, probs_kept, target, reference=self.reference, multilabel=self.multilabel)
-        self._add(drop)
-
-
-class AverageGain(_OfProbabilities):
-    """Mean of :func:`functional.average_gain`, in percent."""
-
-    higher_is_better = True
-
-    def update(self, probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> None:
-        self._add(functional.average_gain(probs, probs_kept, target, multilabel=self.multilabel))
-
-
-class Faithfulness(_OfProbabilities):
-    """Mean of :func:`functional.faithfulness`."""
-
-    higher_is_better = True
-
-    def update(self, probs: Tensor, probs_removed: Tensor, target: Tensor | None = None) -> None:
-        self._add(functional.faithfulness(probs, probs_removed, target, multilabel=self.multilabel))
-
-
-class InputFidelity(_OfProbabilities):
-    """Mean of :func:`functional.input_fidelity`."""
-
-    higher_is_better = True
-
-    def update(self, probs: Tensor, probs_kept: Tensor, target: Tensor | None = None) -> None:
-        self._add(functional.input_fidelity(probs, probs_kept, target, multilabel=self.multilabel))
-
-
-class Sparseness(_Mean):
-    """Mean of :func:`functional.sparseness`."""
-
-    higher_is_better = True
-
-    def update(self, mask: Tensor) -> None:
-        self._add(functional.sparseness(mask))
-
-
-class Complexity(_Mean):
-    """Mean of :func:`functional.complexity`, in nats, or relative to its ceiling."""
-
-    higher_is_better = False
-
-    def __init__(self, *, relative: bool = False, **torchmetrics: Any) -> None:
-        super().__init__(**torchmetrics)
-        self.relative = relative
-
-    def update(self, mask: Tensor) -> None:
-        self._add(functional.complexity(mask, relative=self.relative))
-
-
-class MaskMean(_Mean):
-    """Mean of :func:`functional.mask_mean`."""
-
-    higher_is_better = None
-
-    def update(self, mask: Tensor) -> None:
-        self._add(functional.mask_mean(mask))
-
-
-class RatioMaskOverlap(_Mean):
-    """Mean of :func:`functional.ratio_mask_overlap`."""
-
-    higher_is_better = True
-
-    def update(self, mask: Tensor, stem: Tensor, other: Tensor) -> None:
-        self._add(functional.ratio_mask_overlap(mask, stem, other))
-
-
-class PointingGame(_Mean):
-    """Mean of :func:`functional.pointing_game`."""
-
-    higher_is_better = True
-
-    def update(self, mask: Tensor, stem: Tensor, other: Tensor) -> None:
-        self._add(functional.pointing_game(mask, stem, other))
-
-
-class MaskAUC(_Mean):
-    """Mean of :func:`functional.mask_auc`."""
-
-    higher_is_better = True
-
-    def update(self, mask: Tensor, stem: Tensor, other: Tensor) -> None:
-        self._add(functional.mask_auc(mask, stem, other))
-
-
-class InterferenceGain(_Mean):
-    """Mean gain of :func:`functional.interference_gain`, in dB."""
-
-    higher_is_better = True
-
-    def update(self, mask: Tensor, stem: Tensor, other: Tensor) -> None:
-        self._add(functional.interference_gain(mask, stem, other)[0])
-
-
-class SISDR(_Mean):
-    """Mean of :func:`functional.si_sdr`, in dB."""
-
-    higher_is_better = True
-
-    def update(self, estimate: Tensor, reference: Tensor) -> None:
-        self._add(functional.si_sdr(estimate, reference))
-
-
-class _Curve(_Mean):
-    def __init__(self, *, steps: int = 16, **torchmetrics: Any) -> None:
-        super().__init__(**torchmetrics)
-        self.steps = steps
-
-
-class InsertionAUC(_Curve):
-    """Mean of :func:`functional.insertion_auc`."""
-
-    higher_is_better = True
-
-    def update(self, predict: Predict, values: Tensor, mask: Tensor) -> None:
-        self._add(functional.insertion_auc(predict, values, mask, steps=self.steps))
-
-
-class DeletionAUC(_Curve):
-    """Mean of :func:`functional.deletion_auc`."""
-
-    higher_is_better = False
-
-    def update(self, predict: Predict, values: Tensor, mask: Tensor) -> None:
-        self._add(functional.deletion_auc(predict, values, mask, steps=self.steps))
-
-
-class Infidelity(_Mean):
-    """Mean of :func:`functional.infidelity`."""
-
-    higher_is_better = False
-
-    def update(
-        self, score: Callable[[Tensor], Tensor], values: Tensor, attribution: Tensor, perturbations: Tensor
-    ) -> None:
-        self._add(functional.infidelity(score, values, attribution, perturbations))
-
-
-class MaxSensitivity(_Mean):
-    """Mean of :func:`functional.max_sensitivity`; the options are its own."""
-
-    higher_is_better = False
-
-    def __init__(self, *, radius: float = 0.02, samples: int = 10, seed: int = 0, **torchmetrics: Any) -> None:
-        super().__init__(**torchmetrics)
-        self.options: dict[str, Any] = {"radius": radius, "samples": samples, "seed": seed}
-
-    def update(self, explainer: Explainer, waveform: Tensor, target: TargetLike = None) -> None:
-        self._add(functional.max_sensitivity(explainer, waveform, target, **self.options))
+def _class_of(entry: base.Metric) -> type[_Mean]:
+    """The mean of the entry's function, with the function's parameters and words."""
+    function = entry.function
+    assert function is not None
+    given = list(inspect.signature(function, eval_str=True).parameters.values())
+    options = [one for one in given if one.kind is one.KEYWORD_ONLY]
+    others = inspect.Parameter("torchmetrics", inspect.Parameter.VAR_KEYWORD, annotation=Any)
+    where = f":func:`audioxai.metrics.functional.{function.__name__}`"
+    words = (inspect.getdoc(function) or "").split("\n\nArgs")[0]  # the arguments are those of ``update``
+    body = {
+        "__module__": __name__,
+        "__doc__": f"Mean {entry.name}, by {where}, over the clips where it is defined.\n\n{words}",
+        "__init__": _with_signature(_Mean.__init__, [*options, others], None),
+        "update": _with_signature(
+            _Mean.update, [one for one in given if one not in options], f"Add clips; arguments as for {where}."
+        ),
+        "entry": entry,
+        "defaults": {one.name: one.default for one in options},
+        "higher_is_better": {1: True, -1: False, 0: None}[entry.direction],
+    }
+    return type(str(entry.class_name), (_Mean,), body)
+
+
+def _with_signature(
+    method: Callable[..., None], parameters: list[inspect.Parameter], words: str | None
+) -> Callable[..., None]:
+    """A method of its own for one class, since signature and docstring are the function's."""
+
+    @functools.wraps(method)
+    def call(*given: Any, **named: Any) -> None:
+        method(*given, **named)
+
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    call.__signature__ = inspect.Signature([this, *parameters], return_annotation=None)  # type: ignore[attr-defined]
+    call.__doc__ = words
+    return call
+
+
+globals().update({name: _class_of(entry) for name, entry in CLASSES.items()})
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; nearest: {nearest(name, __all__)}")
 
 
 class ExplanationMetrics(Metric):

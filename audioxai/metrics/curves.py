@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from audioxai.errors import ConfigError, InputError
+from audioxai.metrics.base import Case, Metric, Predict
 
 __all__ = ["Predict", "deletion_auc", "deletion_curve", "insertion_auc", "insertion_curve", "ranking"]
-
-#: Values (R, ...) of the clips ``rows`` (R,) to the probability of each clip's target, (R,).
-Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 def deletion_curve(predict: Predict, values: Tensor, mask: Tensor, *, steps: int = 16) -> Tensor:
@@ -76,3 +73,17 @@ def _curve(predict: Predict, values: Tensor, mask: Tensor, steps: int, *, keep: 
         chosen = rank < round(step * cells / steps)
         points.append(predict(values * (chosen if keep else ~chosen), rows))
     return torch.stack(points, 1)
+
+
+def _area(measure: Callable[[Predict, Tensor, Tensor], Tensor]) -> Callable[[Case], Tensor]:
+    def compute(case: Case) -> Tensor:
+        values, predict = case.predict()
+        return measure(predict, values, case.explanation.mask)
+
+    return compute
+
+
+ENTRIES = (
+    Metric("insertion", _area(insertion_auc), 1, 0, 1, function=insertion_auc, class_name="InsertionAUC"),
+    Metric("deletion", _area(deletion_auc), -1, 0, 1, function=deletion_auc, class_name="DeletionAUC"),
+)

@@ -18,8 +18,8 @@ from torch import Tensor
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError
 from audioxai.masking.spaces import Scale, make_space
-from audioxai.metrics.curves import Predict, ranking
-from audioxai.metrics.registry import Case, Metric
+from audioxai.metrics.base import Case, Metric, Predict
+from audioxai.metrics.curves import ranking
 from audioxai.sound.inputs import as_waveform
 from audioxai.training.loop import TrainingOptions, train
 
@@ -139,15 +139,11 @@ def f_fidelity_metrics(robust: AudioClassifier, **options: Any) -> tuple[Metric,
         **options: of :func:`f_fidelity`.
     """
 
-    last: list[tuple[Case, tuple[Tensor, Tensor]]] = []  # both figures come from the same passes
-
     def score(case: Case) -> tuple[Tensor, Tensor]:
-        if not last or last[0][0] is not case:
-            values, ask = case.predict(robust)
-            last[:] = [(case, f_fidelity(ask, values, case.explanation.mask, **options))]
-        return last[0][1]
+        values, predict = case.predict(robust)
+        return f_fidelity(predict, values, case.explanation.mask, **options)
 
     return (
-        Metric("FFid+", lambda case: score(case)[0], 1, -1, 1),
-        Metric("FFid-", lambda case: score(case)[1], -1, -1, 1),
+        Metric("FFid+", lambda case: case.once(score)[0], 1, -1, 1),
+        Metric("FFid-", lambda case: case.once(score)[1], -1, -1, 1),
     )

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from audioxai.classifiers.targets import TargetLike
 from audioxai.explainers.base import Explainer
-from audioxai.metrics.registry import Case
+from audioxai.metrics.base import Case
+from audioxai.metrics.localisation import interference
 
 __all__ = ["follow"]
 
@@ -28,4 +29,4 @@ def follow(explainer: Explainer, mixture: Tensor, stem: Tensor, target: TargetLi
         Gain in signal-to-interference ratio over the mixture's own, in dB, and kept share of the stem's energy, both
         (B,).
     """
-    return Case(explainer.explain(mixture, target), explainer, stem).interference
+    return interference(Case(explainer.explain(mixture, target), explainer, stem))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from audioxai.errors import AudioXAIError
-from audioxai.metrics.registry import METRICS
+from audioxai.metrics.base import Metric
+from audioxai.metrics.registry import column_of
 
 __all__ = ["ImpossibleScoresError", "check_scores"]
 
@@ -18,18 +19,21 @@ class ImpossibleScoresError(AudioXAIError, ArithmeticError):
     """Scores that no correct computation gives; a table with them is not written."""
 
 
-def check_scores(name: str, scores: Mapping[str, Tensor], runs: int = 1) -> None:
+def check_scores(
+    name: str, scores: Mapping[str, Tensor], runs: int = 1, own: Mapping[str, Metric] | None = None
+) -> None:
     """Raise if the per-clip scores (n,) of one explainer contradict each other.
 
     Every metric lies in its range; a clip's increase is 0 or 100 in each of the ``runs`` that a score is the mean of;
     its gain is at most its increase and positive exactly where that is; increase and drop exclude each other; a mask
-    that keeps everything changes nothing. Undefined scores, NaN, are left out.
+    that keeps everything changes nothing. Undefined scores, NaN, are left out. ``own`` are metrics that are not known
+    by name.
 
     Raises:
         ImpossibleScoresError: with the row, the clip and the values.
     """
     for key, values in scores.items():
-        if (metric := METRICS.get(key.removeprefix("judge "))) is not None:
+        if (metric := column_of(key, own or {})) is not None:
             outside = (values < metric.low - _SLACK) | (values > metric.high + _SLACK)
             _demand(name, outside, scores, f"{key} outside {metric.low:g} to {metric.high:g}")
     if "AI" in scores:

@@ -6,12 +6,23 @@ dominated by the stem where its magnitude is the larger of the two.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from audioxai.errors import InputError
+from audioxai.metrics.base import Case, Metric
 
-__all__ = ["average_ranks", "interference_gain", "mask_auc", "pointing_game", "ratio_mask_overlap", "si_sdr"]
+__all__ = [
+    "average_ranks",
+    "interference",
+    "interference_gain",
+    "mask_auc",
+    "pointing_game",
+    "ratio_mask_overlap",
+    "si_sdr",
+]
 
 _FLOOR = 1e-12
 _SILENT = 1e-9  # of the other part's energy
@@ -116,3 +127,36 @@ def _checked(mask: Tensor, stem: Tensor, other: Tensor) -> list[Tensor]:
             f"mask {tuple(mask.shape)} and parts {tuple(stem.shape)}, {tuple(other.shape)} differ in shape"
         )
     return [x if x.dtype == torch.float64 else x.float() for x in (mask, stem, other)]
+
+
+def interference(case: Case) -> tuple[Tensor, Tensor]:
+    """:func:`interference_gain` of what a case's mask does to amplitudes, on whatever scale it is."""
+    parts = case.parts
+    assert case.explainer is not None
+    space = case.explainer.space
+    return interference_gain(space.gain(case.explanation.mask, space.analyse(case.explanation.input)), *parts)
+
+
+def _on_parts(measure: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Case], Tensor]:
+    return lambda case: measure(case.explanation.mask, *case.parts)
+
+
+ENTRIES = (
+    Metric(
+        "ratio mask", _on_parts(ratio_mask_overlap), 1, 0, 1, 2, "known parts", ratio_mask_overlap, "RatioMaskOverlap"
+    ),
+    Metric("pointing", _on_parts(pointing_game), 1, 0, 1, 2, "known parts", pointing_game, "PointingGame"),
+    Metric("mask AUC", _on_parts(mask_auc), 1, 0, 1, 2, "known parts", mask_auc, "MaskAUC"),
+    Metric(
+        "SIR gain", lambda case: case.once(interference)[0], 1, digits=1,
+        group="known parts", function=interference_gain, class_name="InterferenceGain", part=0,
+    ),
+    Metric(
+        "kept", lambda case: case.once(interference)[1], 1, 0, 1,
+        group="known parts", function=interference_gain, class_name="KeptShare", part=1,
+    ),
+    Metric(
+        "SI-SDR", lambda case: si_sdr(case.explanation.waveform, case.sources[0]), 1, digits=1,
+        group="known parts", function=si_sdr, class_name="SISDR",
+    ),
+)  # fmt: skip

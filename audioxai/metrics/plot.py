@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from audioxai.errors import ConfigError, InputError, nearest
-from audioxai.metrics.registry import METRICS
+from audioxai.metrics.base import Metric
+from audioxai.metrics.registry import column_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +29,9 @@ class _Scores(Protocol):
 
     @property
     def scores(self) -> Mapping[str, Mapping[str, Tensor]]: ...
+
+    @property
+    def own(self) -> Mapping[str, Metric]: ...
 
     def rows(self) -> object: ...
 
@@ -85,7 +89,7 @@ def plot_results(results: _Scores, metrics: Sequence[str] | None = None) -> Figu
             if not math.isnan(low):
                 panel.plot([low, high], [row, row], color="#8fb3d9", linewidth=4, solid_capstyle="butt")
             panel.plot([mean], [row], "o", color="#1f4e79", markersize=4)
-        entry = METRICS.get(name.removeprefix("judge "))
+        entry = column_of(name, results.own)
         panel.set_title(name + _ARROWS[0 if entry is None else entry.direction], fontsize=10)
         panel.set_yticks(range(len(explainers)), explainers, fontsize=8)
         panel.tick_params(axis="x", labelsize=8)

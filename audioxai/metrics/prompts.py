@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.base import Explainer
-from audioxai.metrics.functional import mask_mean
+from audioxai.metrics.complexity import mask_mean
 from audioxai.metrics.localisation import average_ranks
-from audioxai.metrics.randomisation import _randomise, mask_similarity
+from audioxai.metrics.randomisation import mask_similarity
+from audioxai.nn.fresh_weights import randomise
 from audioxai.sound.inputs import WaveformLike, as_waveform
 
 __all__ = [
@@ -199,7 +200,7 @@ def _random_rows(classifier: ZeroShotClassifier, texts: Sequence[str], tower: bo
         )
     other = copy.deepcopy(classifier.text_encoder)
     for module in other.modules():
-        _randomise(module, generator)
+        randomise(module, generator)
     return ZeroShotClassifier(
         classifier.network.encoder,
         other,

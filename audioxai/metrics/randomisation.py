@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,7 @@ from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers.base import Explainer
 from audioxai.metrics.localisation import average_ranks
 from audioxai.metrics.results import bootstrap
+from audioxai.nn.fresh_weights import NORMS, randomise, weights_kept
 from audioxai.sound.inputs import WaveformLike, as_waveform
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Randomisation", "cascading_randomisation", "mask_similarity", "random_labels"]
 
 Order = Literal["top_down", "bottom_up"]
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -99,15 +98,14 @@ def cascading_randomisation(
     if idle := [name for name in names if not _with_weights(modules[name])]:
         raise ConfigError(f"layer {idle[0]!r} has no weights, but for normalisation; name one that has")
     if target is None and explainer.any_target:
-        with torch.no_grad(), classifier.frozen():
-            target = classifier(clips).argmax(1)
+        target = explainer.logits(clips).argmax(1)
     trained = explainer.explain(clips, target).mask
     steps = [mask_similarity(trained, trained)]
     generator = torch.Generator().manual_seed(seed)
-    with _weights_kept(classifier.network):
+    with weights_kept(classifier.network):
         for name in names:
             for module in _with_weights(modules[name]):
-                _randomise(module, generator)
+                randomise(module, generator)
             steps.append(mask_similarity(trained, explainer.explain(clips, target).mask))
     return Randomisation(
         explainer.name, tuple(names), order, {key: torch.stack([s[key] for s in steps]) for key in steps[0]}
@@ -149,13 +147,12 @@ def random_labels(
     clips = as_waveform(waveform, classifier.sample_rate).to(classifier.device)
     explainer = make(classifier)
     if target is None and explainer.any_target:
-        with torch.no_grad(), classifier.frozen():
-            target = classifier(clips).argmax(1)
+        target = explainer.logits(clips).argmax(1)
     shuffled = _shuffle_labels(loader, seed)
     other = copy.deepcopy(classifier).requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
     for module in other.network.modules():
-        _randomise(module, generator)
+        randomise(module, generator)
     train_classifier(other, shuffled, epochs=epochs, seed=seed, augmented=False, **training)
     masks = [method.explain(clips, target).mask for method in (explainer, make(other))]
     return mask_similarity(*masks), accuracy(other, shuffled)
@@ -186,7 +183,7 @@ def _layers_in_use(classifier: AudioClassifier, clips: Tensor) -> list[str]:
     reached: list[str] = []
     handles = []
     for name, module in classifier.network.named_modules():
-        if not isinstance(module, _NORMS) and next(module.parameters(recurse=False), None) is not None:
+        if not isinstance(module, NORMS) and next(module.parameters(recurse=False), None) is not None:
 
             def note(_module: nn.Module, _inputs: Any, name: str = name) -> None:
                 if name not in reached:
@@ -208,31 +205,7 @@ def _with_weights(module: nn.Module) -> list[nn.Module]:
     """The module itself, or, if it has no weights of its own, those inside it that have; no normalisation."""
     parts = [module] if next(module.parameters(recurse=False), None) is not None else list(module.modules())
     held = [part for part in parts if next(part.parameters(recurse=False), None) is not None]
-    return [part for part in held if not isinstance(part, _NORMS)]
-
-
-@torch.no_grad()
-def _randomise(module: nn.Module, generator: torch.Generator) -> None:
-    """Fresh values for a module's own parameters."""
-    if isinstance(module, _NORMS):
-        return
-    whole = isinstance(module, nn.MultiheadAttention)  # uses its children's weights without calling them
-    for parameter in module.parameters(recurse=whole):
-        fresh = torch.full(parameter.shape, 0.01)
-        if parameter.ndim > 1:
-            nn.init.xavier_uniform_(fresh, generator=generator)
-        parameter.copy_(fresh)
-
-
-@contextmanager
-def _weights_kept(network: nn.Module) -> Iterator[None]:
-    kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for name, value in network.state_dict().items():
-                value.copy_(kept[name])
+    return [part for part in held if not isinstance(part, NORMS)]
 
 
 def _shuffle_labels(loader: Iterable[Any], seed: int) -> list[tuple[Tensor, Tensor]]:

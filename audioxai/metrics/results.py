@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from audioxai.errors import ConfigError, InputError, OutputError, nearest
+from audioxai.metrics.base import Metric, column
 from audioxai.metrics.invariants import check_scores
-from audioxai.metrics.registry import METRICS
+from audioxai.metrics.registry import column_of
 from audioxai.support.files import PathLike, write_bytes, write_whole
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Results:
         passes: explainer to the rows that the classifier's network was given, over all clips.
         runs: explainer to the number of fits that each score is the mean of, where there is more than one.
         scales: explainer to what its masks multiply, ``"log1p"`` or ``"magnitude"``.
+        own: metrics that are not known by name, such as the caller's: their directions, ranges and digits.
     """
 
     scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class Results:
     passes: dict[str, int] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     scales: dict[str, str] = field(default_factory=dict)
+    own: dict[str, Metric] = field(default_factory=dict)
 
     def _values(self, explainer: str, name: str) -> Tensor:
         for asked, known, what in (
@@ -93,14 +96,21 @@ class Results:
         if not self.scores:
             raise InputError("there are no scores to make a table of; evaluate at least one explainer")
         for explainer, scores in self.scores.items():
-            check_scores(explainer, scores, self.runs.get(explainer, 1))
+            check_scores(explainer, scores, self.runs.get(explainer, 1), self.own)
         names = dict.fromkeys(name for scores in self.scores.values() for name in scores)
         return [
             {"": explainer}
-            | {name: _digits(name, self.mean(explainer, name) if name in scores else math.nan) for name in names}
+            | {name: self._digits(name, self.mean(explainer, name) if name in scores else math.nan) for name in names}
             | (self._costs(explainer) if costs else {})
             for explainer, scores in self.scores.items()
         ]
+
+    def _digits(self, name: str, value: float) -> str:
+        if math.isnan(value):
+            return "–"
+        known = column_of(name, self.own)
+        digits = 2 if known is None else known.digits
+        return f"{round(value, digits) + 0.0:.{digits}f}"  # no negative zero
 
     def _costs(self, explainer: str) -> dict[str, str]:
         clips = max(1, self.clips(explainer))
@@ -221,6 +231,7 @@ class Results:
         write_whole(path, write)
         names = ("failures", "seconds", "passes", "runs", "scales")
         facts = {"scores": index} | {name: getattr(self, name) for name in names}
+        facts["own"] = {name: metric.facts for name, metric in self.own.items()}
         write_bytes(beside, json.dumps(facts, indent=1).encode())
 
     @classmethod
@@ -239,7 +250,8 @@ class Results:
                     for i, (explainer, names) in enumerate(facts["scores"].items())
                 }
             failures = {name: {int(k): v for k, v in found.items()} for name, found in facts["failures"].items()}
-            more = facts.get("runs", {}), facts.get("scales", {})
+            own = {name: column(name, **known) for name, known in facts.get("own", {}).items()}
+            more = facts.get("runs", {}), facts.get("scales", {}), own
             return cls(scores, failures, facts["seconds"], facts["passes"], *more)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise OutputError(f"{str(path)!r} holds no saved results: {error}") from error
@@ -261,14 +273,6 @@ def bootstrap(values: Tensor, level: float = 0.95, draws: int = 1000) -> tuple[f
     means = values[index].mean(1)
     low, high = means.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=means.dtype)).tolist()
     return low, high
-
-
-def _digits(name: str, value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    known = METRICS.get(name.removeprefix("judge "))
-    digits = 2 if known is None else known.digits
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # no negative zero
 
 
 def _latex(text: str) -> str:

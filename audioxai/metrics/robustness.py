@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from audioxai.classifiers.targets import TargetLike
 from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.base import Explainer
+from audioxai.metrics.base import Case, Metric
 from audioxai.sound.inputs import WaveformLike, as_waveform
 
 __all__ = ["infidelity", "max_sensitivity"]
@@ -70,8 +72,7 @@ def max_sensitivity(
         raise ConfigError(f"radius={radius} must be positive and samples={samples} at least 1")
     clips = as_waveform(waveform, explainer.classifier.sample_rate).to(explainer.classifier.device)
     if target is None and explainer.any_target:
-        with torch.no_grad(), explainer.classifier.frozen():
-            target = explainer.classifier(clips).argmax(1)
+        target = explainer.logits(clips).argmax(1)
     plain = explainer.attribute(clips, target).flatten(1)
     # Each clip has draws of its own, whatever the clips beside it.
     generators = [torch.Generator().manual_seed(seed) for _ in clips]
@@ -82,3 +83,36 @@ def max_sensitivity(
         moved = explainer.attribute(clips + radius * peak * noise, target).flatten(1)
         largest = torch.maximum(largest, (moved - plain).norm(dim=1))
     return largest / torch.where(plain.norm(dim=1) > 0, plain.norm(dim=1), torch.nan)
+
+
+def _infidelity(case: Case) -> Tensor:
+    """Over 16 draws in which half of the cells are silenced."""
+    attribution = case.explanation.attribution
+    if attribution is None:  # a mask is in no units of the score
+        return torch.full((len(case.explanation),), math.nan)
+    values, logits = case.ask()
+    generator = torch.Generator().manual_seed(0)
+    cells = values.shape[1:]  # the same cells for every clip, whatever the clips beside it
+    silenced = torch.stack([torch.rand(cells, generator=generator) < 0.5 for _ in range(16)]).to(values)
+    rows = torch.arange(len(values), device=values.device)
+
+    def score(changed: Tensor) -> Tensor:
+        found = logits(changed, rows)
+        return found.gather(1, case.target.to(found.device)[:, None])[:, 0]
+
+    return infidelity(score, values, attribution, silenced[:, None] * values)
+
+
+def _sensitivity(case: Case) -> Tensor:
+    if case.explainer is None:
+        raise ConfigError("max-sensitivity explains changed clips again; give the explainer")
+    target: TargetLike = case.target
+    if case.explanation.labels is not None:  # a prompt has no number in the classifier
+        target = case.explanation.target_names
+    return max_sensitivity(case.explainer, case.explanation.input, target if case.explainer.any_target else None)
+
+
+ENTRIES = (
+    Metric("infidelity", _infidelity, -1, 0, function=infidelity, class_name="Infidelity"),
+    Metric("max-sensitivity", _sensitivity, -1, 0, function=max_sensitivity, class_name="MaxSensitivity"),
+)

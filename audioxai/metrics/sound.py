@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from audioxai.errors import InputError
+from audioxai.metrics.base import Case, Metric
+from audioxai.metrics.localisation import si_sdr
 
 __all__ = ["energy_share", "si_sar"]
 
@@ -55,3 +57,21 @@ def _unit(x: Tensor) -> Tensor:
 def _check(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.ndim != 2:
         raise InputError(f"sounds {tuple(a.shape)} and {tuple(b.shape)} must both be (B, T)")
+
+
+def _sum_of_parts(case: Case) -> Tensor:
+    explanation = case.explanation
+    return si_sdr(explanation.waveform + explanation.removed, explanation.input)
+
+
+ENTRIES = (
+    Metric(
+        "SI-SAR", lambda case: si_sar(case.explanation.waveform, *case.sources), 1, digits=1,
+        group="known parts", function=si_sar, class_name="SISAR",
+    ),
+    Metric(
+        "energy", lambda case: energy_share(case.explanation.waveform, case.explanation.input), 0, 0,
+        group="sound", function=energy_share, class_name="EnergyShare",
+    ),
+    Metric("sum SI-SNR", _sum_of_parts, 1, digits=1, group="sound"),
+)  # fmt: skip

@@ -20,6 +20,7 @@ import hashlib
 import inspect
 import json
 import logging
+import re
 import sys
 import textwrap
 from collections.abc import Collection, Mapping
@@ -35,6 +36,7 @@ from audioxai.errors import ConfigError
 __all__ = ["describe", "differences", "digest_of", "option_names", "options_of"]
 
 _LIBRARIES = {*sys.stdlib_module_names, "numpy", "torch"}  # whose source changes with their versions, not ours
+_ADDRESS = re.compile(" at 0x[0-9a-f]+", re.IGNORECASE)  # another in each process
 
 
 def digest_of(value: Any) -> str:
@@ -128,13 +130,13 @@ def _describe(value: Any, seen: list[Any]) -> Any:
         called = _describe(called, seen) if isinstance(called, FunctionType) else None
         return [kind, _describe(vars(value), seen), called]
     told = repr(value)
-    return [kind, None if " at 0x" in told else told]  # an address is another in each process
+    return [kind, None if _ADDRESS.search(told) else told]
 
 
 def _told(name: str, module: nn.Module) -> list[str]:
     """A module's name, its type's, and its settings; lists of parameters tell their device, and no settings."""
     plain = isinstance(module, nn.ParameterList | nn.ParameterDict)
-    return [name, type(module).__name__, "" if plain else module.extra_repr()]
+    return [name, type(module).__name__, "" if plain else _ADDRESS.sub("", module.extra_repr())]
 
 
 def _weights(module: nn.Module, seen: list[Any]) -> list[Any]:

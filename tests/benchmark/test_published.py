@@ -298,16 +298,16 @@ def test_an_all_ones_mask_must_change_nothing() -> None:
 @pytest.mark.parametrize("power", [0.3, 1.0, 4.0, 30.0])
 def test_no_mask_beats_the_bound_on_its_entropy(power: float) -> None:
     mask = (torch.rand(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** power).tolist()
-    lost = published._entropy_lost(oracles.gini(mask))
-    assert 0 < lost < math.log(len(mask)) - oracles.entropy(mask)
+    lost = published._entropy_lost(oracles.sparseness(mask))
+    assert 0 < lost < math.log(len(mask)) - oracles.complexity(mask)
 
 
 @pytest.mark.parametrize("k", [0.5, 3.0, 12.0])
 def test_the_bound_is_reached_by_exponential_ranks(k: float) -> None:
     rank = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     mask = torch.exp(2 * k * rank).tolist()
-    lost = math.log(len(mask)) - oracles.entropy(mask)
-    assert lost == pytest.approx(published._entropy_lost(oracles.gini(mask)), abs=1e-4)
+    lost = math.log(len(mask)) - oracles.complexity(mask)
+    assert lost == pytest.approx(published._entropy_lost(oracles.sparseness(mask)), abs=1e-4)
 
 
 def test_markdown_shows_the_printed_digits_and_the_notes() -> None:

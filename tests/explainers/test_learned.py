@@ -4,8 +4,10 @@ import json
 import math
 
 import networks
+import numpy as np
 import pytest
 import torch
+from learned import step
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, TensorDataset
@@ -63,6 +65,34 @@ def test_fit_returns_itself_fitted():
     assert not any(p.requires_grad for p in explainer.decoder.parameters())
     assert [record["epoch"] for record in explainer.history_] == [1, 2]
     assert {"loss", "in", "out", "mask", "seconds"} <= set(explainer.history_[0])
+
+
+LEARNERS = {
+    "L-MAC": lambda **mixing: lmac(**mixing),
+    "LMAC-TD": lambda **mixing: ax.LMACTD(networks.log_mel_cnn(), channels=8, **mixing),
+    "L2I": lambda **_mixing: ax.L2I(networks.log_mel_cnn(), components=6, width=8),
+}
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_losses_are_means_over_clips(method):
+    explainer = LEARNERS[method](mixing=0.0).fit([CLIPS], **QUICK)
+    whole, single = step(explainer, CLIPS), [step(explainer, clip[None]) for clip in CLIPS]
+    for name, value in whole.items():
+        assert value == pytest.approx(np.mean([s[name] for s in single]), rel=1e-3, abs=1e-5), name
+    assert step(explainer, torch.cat([CLIPS, CLIPS]))["loss"] == pytest.approx(whole["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_only_the_decoder_gets_gradients(method):
+    explainer = LEARNERS[method]().fit([CLIPS], **QUICK)
+    explainer.decoder.train().requires_grad_(True)
+    with explainer._untouched():
+        explainer.training_step(CLIPS)["loss"].backward()
+    assert all(p.grad is None for p in explainer.classifier.parameters())
+    for name, parameter in explainer.decoder.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any(), name
 
 
 class Unlucky(Exception):

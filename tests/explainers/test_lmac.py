@@ -52,27 +52,6 @@ def test_the_loss_follows_from_the_explanations_scores(network, space, evidence,
     assert losses["loss"] == pytest.approx(total, rel=1e-3)
 
 
-def test_the_loss_does_not_depend_on_the_size_of_the_batch():
-    explainer = fresh(mixing=0.0)
-    whole = step(explainer, CLIPS)
-    single = [step(explainer, clip[None]) for clip in CLIPS]
-    for name, value in whole.items():
-        assert value == pytest.approx(np.mean([s[name] for s in single]), rel=1e-3, abs=1e-5), name
-    twice = step(explainer, torch.cat([CLIPS, CLIPS]))
-    assert twice["loss"] == pytest.approx(whole["loss"], rel=1e-3)
-
-
-def test_only_the_decoder_gets_gradients():
-    explainer = fresh()
-    explainer.decoder_.train()
-    with explainer._untouched():
-        explainer.training_step(CLIPS)["loss"].backward()
-    assert all(p.grad is None for p in explainer.classifier.parameters())
-    for name, parameter in explainer.decoder_.named_parameters():
-        assert parameter.grad is not None, name
-        assert torch.isfinite(parameter.grad).all(), name
-
-
 def test_mixtures_are_of_different_classes_and_about_equal_level():
     classifier = band_classifier()
     clips = band_clips([0, 1, 2, 3, 0, 0])

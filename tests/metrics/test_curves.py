@@ -33,7 +33,7 @@ def test_by_the_book(clips, steps):
     for function, insertion in ((deletion_auc, False), (insertion_auc, True)):
         found = function(predict, values, mask, steps=steps)
         for i in range(len(clips)):
-            expected = oracles.auc_of_order(squash, values[i].tolist(), mask[i].tolist(), steps, insertion, shuffled)
+            expected = oracles.auc_of_order(insertion, squash, values[i].tolist(), mask[i].tolist(), shuffled, steps)
             assert found[i].item() == pytest.approx(expected, rel=1e-9)
 
 

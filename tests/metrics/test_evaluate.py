@@ -10,7 +10,7 @@ import torch
 
 import audioxai as ax
 from audioxai.errors import ConfigError, InputError
-from audioxai.metrics import STANDARD, Results, clip_scores, evaluate, judge_scores
+from audioxai.metrics import STANDARD, Results, cascading_randomisation, clip_scores, evaluate, judge_scores
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,13 @@ def by_the_book(explainer, clips):
             for mask in (torch.ones_like(result.mask), result.mask, 1 - result.mask):
                 logits = classifier.network(space.features(mask * analysis.values, analysis)).double()
                 probabilities.append(oracles.softmax(logits.numpy())[0].tolist())
-        cells = result.mask[0, ::9, ::5].flatten().tolist()  # the naive Gini is quadratic
-        rows.append((oracles.clip_metrics(*probabilities), result.mask.mean().item(), cells))
+        p, kept, removed = probabilities
+        values = {
+            "AI": oracles.average_increase(p, kept), "AD": oracles.average_drop(p, kept),
+            "AG": oracles.average_gain(p, kept), "FF": oracles.faithfulness(p, removed),
+            "Fid-In": oracles.input_fidelity(p, kept), "MM": result.mask.mean().item(),
+        }  # fmt: skip
+        rows.append(values)
     return rows
 
 
@@ -44,11 +49,11 @@ def test_a_data_set_by_the_book(classifier, scale):
     for name, explainer in named.items():
         assert list(results.scores[name]) == list(STANDARD)
         rows = by_the_book(explainer, clips)
-        for i, (values, mean, _) in enumerate(rows):
-            for key, value in {**values, "MM": mean}.items():
+        for i, values in enumerate(rows):
+            for key, value in values.items():
                 assert results.scores[name][key][i].item() == pytest.approx(value, rel=1e-3, abs=2e-3), (name, key)
-        for key in ("AI", "AD", "AG", "FF", "Fid-In"):
-            expected = sum(values[key] for values, _, _ in rows) / 5
+        for key in rows[0]:
+            expected = sum(values[key] for values in rows) / 5
             assert results.mean(name, key) == pytest.approx(expected, rel=1e-3, abs=2e-3)
 
 
@@ -58,14 +63,6 @@ def test_how_clips_are_batched_does_not_matter(classifier):
     whole, single = (evaluate(explainers, list(clips.split(n))).scores["cam"] for n in (5, 1))
     for name in STANDARD:
         torch.testing.assert_close(whole[name], single[name], rtol=1e-3, atol=1e-3)
-
-
-def test_gini_and_entropy_of_a_coarse_mask(classifier):
-    result = ax.GradCAM(classifier, space="waveform").explain(networks.clips(2, 300))
-    scores = clip_scores(result)
-    for i, mask in enumerate(result.mask.tolist()):
-        assert scores["SPS"][i].item() == pytest.approx(oracles.gini(mask), rel=1e-5)
-        assert scores["COMP"][i].item() == pytest.approx(oracles.entropy(mask), rel=1e-5)
 
 
 def test_a_given_target_is_scored(classifier):
@@ -186,3 +183,22 @@ def test_one_bad_clip_does_not_lose_the_others(classifier, where):
         scores, expected = found.scores["AllOnes"][name], whole.scores["AllOnes"][name]
         assert scores[2].isnan()
         torch.testing.assert_close(scores[[0, 1, 3]], expected[[0, 1, 3]])
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_no_pass_is_larger_than_max_batch(heard):
+    """Of judges, robustness and randomisation too, which ask the network beside the explainer."""
+    explained, judge = networks.log_mel_cnn(), networks.log_mel_cnn()
+    sizes = []
+    for classifier in (explained, judge):
+        classifier.network.register_forward_pre_hook(lambda _module, given: sizes.append(len(given[0])))
+    explainer, clips = ax.EnergyMask(explained, max_batch=2, heard=heard), networks.clips(5, 2000)
+    explainer.classifier.layers  # noqa: B018 - found by passes of its own
+    sizes.clear()
+    results = evaluate([explainer], [clips], metrics=["AI", "insertion", "max-sensitivity"], judges=[judge])
+    assert results.scores["EnergyMask"]["judge AD"].isfinite().any()
+    cascading_randomisation(explainer, clips, layers=["head"])
+    assert max(sizes) == 2
+    whole = evaluate([ax.EnergyMask(explained, heard=heard)], [clips], metrics=["AI"], judges=[judge])
+    for name in ("judge AD", "judge Fid-In"):
+        torch.testing.assert_close(results.scores["EnergyMask"][name], whole.scores["EnergyMask"][name], equal_nan=True)

@@ -58,7 +58,7 @@ def test_by_the_book(parts, space, scale):
     if scale == "log1p" and space != "waveform":
         mask = torch.expm1(mask * torch.log1p(whole)) / whole.clamp(min=1e-7)
     for i in range(2):
-        expected = oracles.interference(*(x[i].flatten().tolist() for x in (mask, *spectra)))
+        expected = oracles.interference_gain(*(x[i].flatten().tolist() for x in (mask, *spectra)))
         assert gain[i].item() == pytest.approx(expected[0], abs=2e-3)
         assert share[i].item() == pytest.approx(expected[1], rel=1e-3)
 

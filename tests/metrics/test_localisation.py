@@ -1,6 +1,4 @@
-"""Masks against known parts: the formulas by the book, limits, and other libraries as third witnesses."""
-
-import math
+"""Masks against known parts: limits, and other libraries as witnesses."""
 
 import oracles
 import pytest
@@ -14,26 +12,6 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 from audioxai.errors import InputError
 from audioxai.metrics import functional as metric
 from audioxai.metrics.localisation import average_ranks
-
-level = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(1e-3, 1))
-triple = st.lists(st.tuples(level, level, level), min_size=2, max_size=24)
-
-
-def tensors(cells):
-    return [torch.tensor([[cell[i] for cell in cells]], dtype=torch.float64) for i in range(3)]
-
-
-@settings(deadline=None)
-@given(triple)
-def test_every_measure_by_the_book(cells):
-    mask, stem, other = tensors(cells)
-    assume(mask.sum() > 0 and (stem + other).max() > 0)
-    lists = [part[0].tolist() for part in (mask, stem, other)]
-    for name in ("ratio_mask_overlap", "pointing_game", "mask_auc"):
-        expected = getattr(oracles, name)(*lists)
-        found = getattr(metric, name)(mask, stem, other).item()
-        assert found == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True), name
-        assert math.isnan(found) or 0 <= found <= 1 + 1e-12
 
 
 @settings(deadline=None)

@@ -1,20 +1,40 @@
-"""Every metric by name: in its range, in every kind of evaluation, and where it needs more than it was given."""
+"""Every metric by name: by the book, in its range, in every kind of evaluation, and where it needs more than is given.
 
+What is registered is tested here; a new metric adds its oracle to ``oracles.py`` and its page to the docs.
+"""
+
+import inspect
 import math
+import pickle
 import re
+import sys
+from dataclasses import replace
 from pathlib import Path
 
+import every_metric
 import networks
+import oracles
 import pytest
 import torch
 
 import audioxai as ax
 from audioxai.errors import ConfigError, InputError
-from audioxai.metrics import GROUND_TRUTH, METRICS, STANDARD, Metric, clip_scores, evaluate, functional
+from audioxai.metrics import (
+    GROUND_TRUTH,
+    METRICS,
+    STANDARD,
+    ImpossibleScoresError,
+    Metric,
+    Results,
+    clip_scores,
+    evaluate,
+    functional,
+)
 from audioxai.metrics.invariants import check_scores
-from audioxai.metrics.registry import find_metrics
+from audioxai.metrics.registry import find_metrics, register
 
-PAGES = Path(__file__).parents[2] / "docs" / "metrics"
+sys.path.append(str(Path(__file__).parents[2] / "docs" / "_ext"))
+import metric_pages
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +44,28 @@ def scenes():
     stems = torch.stack([0.3 * torch.sin(2 * math.pi * hz * time) for hz in (300, 500, 700)])
     others = torch.stack([0.2 * torch.sin(2 * math.pi * hz * time) for hz in (2500, 3000, 3500)])
     return {"waveform": stems + others, "stem": stems, "target": torch.tensor([0, 1, 2])}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.function])
+def test_every_function_by_the_book(name, seed):
+    """Clip by clip, whatever the clips beside it; without a value where the formula has none."""
+    metric = METRICS[name]
+    oracle = getattr(oracles, metric.function.__name__)
+    names = inspect.signature(oracle).parameters
+    for batch in every_metric.batches(seed):
+        found = metric.measure(*every_metric.given(metric.function, batch))
+        assert found.shape == (len(batch["mask"]),)
+        for i, value in enumerate(found.tolist()):
+            clip = every_metric.clip(batch, i)
+            try:
+                expected = oracle(**{asked: clip[asked] for asked in names if asked in clip})
+                expected = expected if metric.part is None else expected[metric.part]
+            except (ZeroDivisionError, ValueError):  # divided by nothing, or the logarithm of nothing
+                expected = math.nan
+            close = 1e-9 if found.dtype == torch.float64 else 1e-4
+            assert value == pytest.approx(expected, rel=close, abs=1e-9, nan_ok=True), i
+            assert math.isnan(value) or metric.low <= value <= metric.high
 
 
 @pytest.mark.parametrize("space", ["stft", "mel", "waveform"])
@@ -68,6 +110,7 @@ def test_batches_with_stems_and_targets(scenes):
         "ratio mask": functional.ratio_mask_overlap(explanation.mask, *parts),
         "mask AUC": functional.mask_auc(explanation.mask, *parts),
         "SI-SDR": functional.si_sdr(explanation.waveform, scenes["stem"]),
+        "SPS": functional.sparseness(explanation.mask),
         "COMP/ln n": functional.complexity(explanation.mask, relative=True),
     }
     for name, values in expected.items():
@@ -115,13 +158,32 @@ def test_targets_by_label(scenes):
     assert torch.equal(by_label.scores["EnergyMask"]["FF"], by_number.scores["EnergyMask"]["FF"])
 
 
-def test_a_metric_of_your_own(scenes):
-    classifier = networks.log_mel_cnn()
-    loudness = Metric("loudness", lambda case: case.explanation.waveform.square().mean(1).sqrt(), digits=3)
-    results = evaluate([ax.AllOnes(classifier)], [scenes], metrics=["MM", loudness])
+def test_a_metric_of_your_own(scenes, tmp_path):
+    """Its range, direction and digits go with its scores: into tables, pictures and files."""
+    loudness = Metric("loudness", lambda case: case.explanation.waveform.square().mean(1).sqrt(), -1, 0, 0.3, 3)
+    results = evaluate([ax.AllOnes(networks.log_mel_cnn())], [scenes], metrics=["MM", loudness])
     level = scenes["waveform"].square().mean(1).sqrt()
     torch.testing.assert_close(results.scores["AllOnes"]["loudness"], level, rtol=1e-3, atol=1e-4)
-    assert results.rows()[0]["MM"] == "1.00"
+    results.save(tmp_path / "scores")
+    for made in (results, Results.load(tmp_path / "scores"), pickle.loads(pickle.dumps(results))):
+        assert made.rows() == [{"": "AllOnes", "MM": "1.00", "loudness": f"{level.mean():.3f}"}]
+        assert made.plot().axes[1].get_title() == "loudness ↓"
+        with pytest.raises(ConfigError, match="column of finished results"):
+            made.own["loudness"].compute(None)
+        made.scores["AllOnes"]["loudness"] = 2 * level
+        with pytest.raises(ImpossibleScoresError, match=r"loudness outside 0 to 0\.3"):
+            made.to_markdown()
+    for facts in ({"direction": 2}, {"low": 1, "high": 0}, {"class_name": "Loudness"}):
+        with pytest.raises(ConfigError, match=f"{next(iter(facts))}=.* of metric 'loudness'"):
+            Metric("loudness", loudness.compute, **facts)
+
+
+def test_a_name_is_taken_once():
+    own = Metric("AD", METRICS["AD"].compute)
+    with pytest.raises(ConfigError, match="the name 'AD'"):
+        register([*METRICS.values(), own])
+    with pytest.raises(ConfigError, match="the class_name 'AverageDrop'"):
+        register([METRICS["AD"], replace(METRICS["AD"], name="drop")])
 
 
 def test_what_cannot_be_measured(scenes):
@@ -149,17 +211,25 @@ def test_what_cannot_be_measured(scenes):
         clip_scores(explanation, ["ratio mask"], stem=scenes["stem"])
 
 
-def test_every_metric_has_its_page():
-    index = (PAGES / "index.md").read_text()
-    for name, metric in METRICS.items():
-        page = PAGES / (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".md")
-        text = page.read_text()
-        assert text.startswith(f"# {name}"), name
-        for head in ("Formula", "Range", "Direction", "Source", "What it misses"):
-            assert f"\n**{head}.** " in text, (name, head)
-        direction = {1: "Higher is better", -1: "Lower is better", 0: "None"}[metric.direction]
-        assert f"**Direction.** {direction}" in text, name
-        assert page.name in index, name
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_its_page(name):
+    metric = METRICS[name]
+    text = metric_pages.page_of(name).read_text()
+    assert text.startswith(f"# {name}: ")
+    parts = dict(re.findall(r"\n\*\*(.+?)\.\*\* (.+)", text))
+    assert list(parts) == ["Formula", "Range", "Direction", "Source", "What it misses"]
+    direction = {1: "Higher is better", -1: "Lower is better", 0: "None"}[metric.direction]
+    assert parts["Direction"].startswith(direction)
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", parts["Range"].replace("−", "-"))
+    assert {f"{end:.4g}" for end in (metric.low, metric.high) if math.isfinite(end)} <= set(numbers)
+
+
+def test_the_index_has_every_page_once():
+    table = metric_pages.table()
+    linked = re.findall(r"^\| \[.+?\]\((.+?)\) \|", table, re.MULTILINE)
+    assert sorted(linked) == sorted(page.name for page in metric_pages.PAGES.glob("*.md") if page.name != "index.md")
+    assert linked[: len(METRICS)] == [metric_pages.page_of(name).name for name in METRICS]
+    assert "| [AD](ad.md) | average drop | lower | 0 to 100 | `AverageDrop` |" in table.splitlines()
 
 
 def test_names_are_found_whatever_their_case():

@@ -1,26 +1,12 @@
-"""Measures of what is heard: by the book, and at their known answers."""
+"""Measures of what is heard, at their known answers."""
 
-import oracles
 import pytest
 import torch
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from audioxai.errors import InputError
 from audioxai.metrics import functional as metric
 
 STEM, OTHER, NOISE = torch.randn(3, 2, 400, generator=torch.Generator().manual_seed(0))
-SAMPLES = st.lists(st.floats(-1, 1), min_size=8, max_size=8)
-
-
-@given(SAMPLES, SAMPLES, SAMPLES)
-def test_artefacts_by_least_squares(estimate, stem, other):
-    e, s, o = (torch.tensor([x], dtype=torch.float64) for x in (estimate, stem, other))
-    spread = torch.linalg.svdvals(torch.cat([s - s.mean(), o - o.mean()]))
-    assume(spread.min() > 1e-2 and e.std() > 1e-2)
-    found = metric.si_sar(e, s, o).item()
-    assume(-60 < found < 60)
-    assert found == pytest.approx(oracles.si_sar(estimate, stem, other), rel=1e-4, abs=1e-4)
 
 
 def test_any_mixture_of_the_parts_is_free_of_artefacts():
@@ -29,11 +15,6 @@ def test_any_mixture_of_the_parts_is_free_of_artefacts():
     quiet, loud = (metric.si_sar(STEM + level * NOISE, STEM, OTHER) for level in (0.1, 0.2))
     torch.testing.assert_close(quiet - loud, torch.full((2,), 6.0), rtol=0, atol=0.3)
     torch.testing.assert_close(metric.si_sar(3 * (STEM + 0.1 * NOISE), STEM, OTHER), quiet, rtol=1e-4, atol=1e-3)
-
-
-def test_energy():
-    clip = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
-    assert metric.energy_share(torch.tensor([[3.0, 0.0], [2.0, 0.0]]), clip).tolist() == pytest.approx([9 / 25, 4.0])
 
 
 def test_silence():

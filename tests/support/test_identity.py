@@ -184,6 +184,13 @@ def test_what_is_reached_by_many_ways_is_described_once():
 
 
 def test_addresses_do_not_count():
+    class Calling(torch.nn.Module):
+        def __init__(self, call):
+            super().__init__()
+            self.extra_repr = lambda: f"call={call}"
+
+    assert digest_of(Calling(margin(1))) == digest_of(Calling(margin(1))) != digest_of(Calling(named))
+
     class Locked:
         def __init__(self):
             self.lock, self.inner = threading.Lock(), object()

@@ -28,7 +28,7 @@ def test_an_interrupted_fit_resumes_to_the_same_model(cli, clips, model, tmp_pat
     last = {"classifier": 3, "LMAC": 2}[stage]
 
     def stop_before_the_last_epoch(state, record, *, write):
-        if state.options.epochs == last and state.epoch + 1 == last:
+        if state.epochs == last and state.epoch + 1 == last:
             raise KeyboardInterrupt
         finish(state, record, write=write)
 

@@ -84,10 +84,15 @@ def toys(tmp_path, monkeypatch, registries):
 
 @pytest.mark.usefixtures("toys")
 def test_the_command_line(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["explain", "--help"])
-    assert ended.value.code == 0
-    assert "energy, toy." in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for command, named in (
+        ("explain", "energy, toy."),
+        ("explain-dataset", "energy, toy."),
+        ("benchmark", "folder, toy;"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+        assert named in " ".join(capsys.readouterr().out.replace("│", " ").split())
     with pytest.raises(SystemExit) as ended:
         main(["explain", "y-0.wav", "--method", "toy"])
     assert ended.value.code == 0, capsys.readouterr().err

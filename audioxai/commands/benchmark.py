@@ -9,11 +9,15 @@ from typing import Annotated, Optional
 
 import typer
 
+from audioxai.data.registry import DATA_SETS
+
 __all__ = ["benchmark"]
 
 
 def benchmark(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="esc50, esc10, us8k, or folder: clips of your own.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help=f"{', '.join(DATA_SETS)}; a folder holds clips of your own.")
+    ],
     root: Annotated[Path, typer.Option(help="Folder of the data set.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results; a second run there goes on.")] = Path(
         "benchmark"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audioxai.commands.loading import FITTED, load_explainer
-from audioxai.commands.options import Method, Model, Out, Overwrite, Own, Scale, Space, Wanted
+from audioxai.commands.options import Model, Out, Overwrite, Own, Scale, Space, Wanted, method_option
 from audioxai.commands.output_folders import distinct_names, output_folder, save_clip
 from audioxai.errors import AudioFileError, AudioXAIError, OutputError
 from audioxai.support.terminal import on_terminal, say, tell
@@ -32,7 +32,7 @@ def explain(
     out: Out = Path("explained"),
     classifier: Own = None,
     target: Wanted = None,
-    method: Method = FITTED,
+    method: Annotated[str, method_option()] = FITTED,
     space: Space = None,
     scale: Scale = None,
     overwrite: Overwrite = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from audioxai.commands.loading import FITTED, load_explainer
-from audioxai.commands.options import Method, Model, Out, Own, Scale, Space, Wanted
+from audioxai.commands.options import Model, Out, Own, Scale, Space, Wanted, method_option
 
 __all__ = ["explain_dataset"]
 
@@ -21,7 +21,7 @@ def explain_dataset(
     model: Model = None,
     classifier: Own = None,
     target: Wanted = None,
-    method: Method = FITTED,
+    method: Annotated[str, method_option()] = FITTED,
     space: Space = None,
     scale: Scale = None,
     shard_size: Annotated[

@@ -24,7 +24,6 @@ from audioxai.commands.explain import explain
 from audioxai.commands.explain_dataset import explain_dataset
 from audioxai.commands.fit import fit
 from audioxai.commands.listening import listening_results, listening_test
-from audioxai.commands.options import name_methods
 from audioxai.errors import AudioXAIError, ConfigError, TargetError
 from audioxai.support.terminal import say, tell
 from audioxai.version import __version__
@@ -47,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # temporary files are removed on the way out
-    name_methods()
     try:
         code = app(None if arguments is None else list(arguments), prog_name="audioxai", standalone_mode=False)
         if code == 130:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from audioxai.explainers.registry import EXPLAINERS
 
 __all__ = [
-    "Method", "Model", "Out", "Overwrite", "Own", "Scale", "ScaleName", "Space", "SpaceName", "Wanted", "name_methods",
+    "Model", "Out", "Overwrite", "Own", "Scale", "ScaleName", "Space", "SpaceName", "Wanted", "method_option",
 ]  # fmt: skip
 
 
@@ -54,10 +54,12 @@ Scale = Annotated[
     typer.Option("--scale", help="What the mask multiplies; default magnitude, for learned methods as fitted."),
 ]
 
-_METHOD = typer.Option("--method", metavar="NAME", help="How to explain.")
-Method = Annotated[str, _METHOD]
 
-
-def name_methods() -> None:
-    """Put the explainers that are registered by now into the help of ``--method``, before the commands run."""
-    _METHOD.help = f"How to explain: {', '.join(EXPLAINERS)}. Learned ones are read from --model; an lmac is shipped."
+def method_option() -> Any:
+    """``--method``; its help names what is registered when a command is put together, which each run does anew."""
+    known = ", ".join(EXPLAINERS)
+    return typer.Option(
+        "--method",
+        metavar="NAME",
+        help=f"How to explain: {known}. Learned ones are read from --model; lmac is shipped.",
+    )

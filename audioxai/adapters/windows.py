@@ -70,11 +70,15 @@ class Windows:
             (W * N, n) of 0 and 1, at most one 1 in a row: n steps over the clip, as long as the map's. ``None`` where a
             clip fills one window, so that nothing changes.
         """
-        return None if samples == self.size else _heard(self, samples, steps)
+        if samples == self.size:
+            return None
+        places, count = _places(self, samples, steps)
+        return F.one_hot(places.clamp(min=0), count).float() * (places >= 0)[:, None]
 
 
 @functools.lru_cache(maxsize=64)
-def _heard(windows: Windows, samples: int, steps: int) -> Tensor:
+def _places(windows: Windows, samples: int, steps: int) -> tuple[Tensor, int]:
+    """For each of W * N steps its place among the n steps over the clip, -1 where it hears none of it; and n."""
     within = (torch.arange(steps, dtype=torch.float64) + 0.5) * windows.size / steps  # the middle of each step
     if samples < windows.size:
         copies = {"pad": 1.0, "repeatpad": windows.size // samples, "repeat": math.inf}[windows.fill]
@@ -84,8 +88,7 @@ def _heard(windows: Windows, samples: int, steps: int) -> Tensor:
         time = torch.cat([within + start for start in windows.starts(samples)])
     own = max(1, samples * steps // windows.size)
     place = (time / samples * own + 1e-9).long().clamp(0, own - 1)
-    with torch.inference_mode(False):
-        return F.one_hot(place, own).float() * (time >= 0)[:, None]
+    return torch.where(time >= 0, place, -1), own
 
 
 class WindowedLogMel(LogMel):

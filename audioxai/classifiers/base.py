@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers
+from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers, scaled_gradient
+from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
-from audioxai.sound.frontends import SpectralFrontend
-from audioxai.support.identity import hash_weights
+from audioxai.support.identity import describe, digest_of
 
 __all__ = ["AudioClassifier"]
 
 _SHOWN = 12  # labels, where a classifier is printed
+_HALF_SCALE = 1024.0
+
+
+@dataclass
+class _Shared:
+    """What a classifier notes of its network, and what its views note with it."""
+
+    layers: tuple[LatentLayer, ...] = ()
+    frozen: bool = False
+    restored: Counter[int] = field(default_factory=Counter)  # buffer to the writes in it that were taken back
 
 
 class AudioClassifier(nn.Module):
@@ -41,9 +51,6 @@ class AudioClassifier(nn.Module):
         torch.Size([2, 3])
     """
 
-    #: Whether a target may be a text that is not among the labels.
-    any_label: ClassVar[bool] = False
-
     def __init__(
         self,
         network: nn.Module,
@@ -62,6 +69,8 @@ class AudioClassifier(nn.Module):
         rate = getattr(frontend, "sample_rate", sample_rate)
         if rate != sample_rate:
             raise ConfigError(f"the front end is made for {rate} Hz, the classifier for {sample_rate} Hz; use one rate")
+        if isinstance(labels, str) or any(not isinstance(label, str) for label in labels or ()):
+            raise ConfigError(f"labels={labels!r} must be a list of names, one for each output of the network")
         if labels is not None and len(set(labels)) != len(labels):
             raise ConfigError("labels must be distinct, since targets are looked up by label")
         self.network = network
@@ -69,7 +78,7 @@ class AudioClassifier(nn.Module):
         self.sample_rate = sample_rate
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
-        self._layers: tuple[LatentLayer, ...] | None = None
+        self._shared = _Shared()
         self._asked = layers
         for layer in layers if layers is not None else ():
             name_of(network, layer)  # an unknown one is refused here
@@ -92,9 +101,9 @@ class AudioClassifier(nn.Module):
     @property
     def latent_layers(self) -> tuple[LatentLayer, ...]:
         """The layers with the way their outputs become maps (B, C, F, N); found by a dry run on first use."""
-        if self._layers is None:
-            self._layers = self._choose_layers(self._asked)
-        return self._layers
+        if not self._shared.layers:
+            self._shared.layers = self._choose_layers(self._asked)
+        return self._shared.layers
 
     def latent_layer(self, layer: str | nn.Module) -> LatentLayer:
         """Any layer, by name or as a module, and the way its output becomes a map; from a dry run if need be.
@@ -110,15 +119,8 @@ class AudioClassifier(nn.Module):
     def _choose_layers(
         self, asked: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None
     ) -> tuple[LatentLayer, ...]:
-        generator = torch.Generator().manual_seed(0)
-
-        def run(seconds: float) -> Any:
-            noise = 0.1 * torch.randn(2, round(seconds * self.sample_rate), generator=generator)
-            return self(noise.to(self.device))
-
-        time_first = bool(getattr(self.frontend, "time_first", False))
         with self.frozen(), torch.random.fork_rng(devices=[]), torch.no_grad():
-            return choose_layers(self.network, run, asked, time_first=time_first)
+            return choose_layers(self.network, lambda clips: self(clips.to(self.device)), self.sample_rate, asked)
 
     def features(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to the network's input."""
@@ -130,8 +132,10 @@ class AudioClassifier(nn.Module):
         Raises:
             ClassifierError: the network failed, or its output is not (B, K).
         """
+        scale = self._gradient_scale()
         try:
-            logits = self.network(features.clone())  # whose first layer may work in place
+            with self.turn():
+                logits = self.network(scaled_gradient(features, 1 / scale))  # a copy: a layer may work in place
         except AudioXAIError:
             raise
         except torch.OutOfMemoryError:
@@ -150,11 +154,21 @@ class AudioClassifier(nn.Module):
             )
         if self.labels is not None and logits.shape[1] != len(self.labels):
             raise LabelsError(f"the network has {logits.shape[1]} outputs, but {len(self.labels)} labels were given")
-        return logits.float()
+        return scaled_gradient(logits.float(), scale)
+
+    def _gradient_scale(self) -> float:
+        """What gradients inside the network are multiplied by: in float16 those of a mean over a map are lost in 0."""
+        if not self._shared.frozen:  # what trains a network scales its loss itself
+            return 1.0
+        device = self.device.type
+        mixed = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+        half = mixed or any(parameter.dtype == torch.float16 for parameter in self.network.parameters())
+        return _HALF_SCALE if half else 1.0
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to logits (B, K)."""
-        return self.classify(self.features(waveform))
+        with self.turn():
+            return self.classify(self.features(waveform))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, K) logits to probabilities: softmax, or sigmoids when multilabel."""
@@ -173,58 +187,97 @@ class AudioClassifier(nn.Module):
         """
         names = self.layers
         with torch.set_grad_enabled(differentiable):
-            return read_layers(self.network, lambda: self.classify(features), names, cut=differentiable)
+            return self.read_layers(names, features, cut=differentiable)
+
+    def read_layers(self, names: Sequence[str], features: Tensor, *, cut: bool) -> tuple[Tensor, list[Tensor]]:
+        """Logits and the raw outputs of any layers, from one forward pass.
+
+        Args:
+            names: layers, in the order wanted.
+            features: the network's input.
+            cut: start the autograd graph at each layer that has none yet, so that it becomes a leaf.
+
+        Raises:
+            ClassifierError: a layer that the forward pass never reached.
+        """
+        scale = self._gradient_scale()
+        with self.turn():
+            return read_layers(self.network, lambda: self.classify(features), names, cut=cut, gradient_scale=scale)
 
     def as_maps(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""
         return [layer.as_map(latent) for layer, latent in zip(self.latent_layers, latents, strict=True)]
 
-    def vocabularies(self, targets: Sequence[Any]) -> list[tuple[Any, list[int]]]:
-        """Groups of targets that are answered together: a vocabulary for :meth:`using`, and their places; here all.
+    def for_targets(self, targets: Sequence[Any]) -> Self:
+        """The classifier to ask about targets: this one, unless targets may be texts that are not among the labels."""
+        return self
 
-        Where :attr:`any_label` holds, texts that are not among the labels have a vocabulary with them.
-        """
-        return [(None, list(range(len(targets))))]
-
-    @contextmanager
-    def using(self, vocabulary: Any) -> Iterator[None]:
-        """Inside, labels and logits are those of one of the :meth:`vocabularies`."""
-        yield
+    def turn(self) -> AbstractContextManager[Any]:
+        """Inside, no other thread explains or asks this network, or any that shares a part; a thread may nest turns."""
+        return turn_of(self)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too."""
-        modes = [(module, module.training) for module in self.modules()]
-        flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
-        buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
-        try:
-            self.eval()
-            self.requires_grad_(False)
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    if not torch.equal(buffer, value):
-                        buffer.copy_(value)
+        """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too.
+
+        Other threads wait for their :meth:`turn`. Weights that a thread changes meanwhile, without asking, are its own
+        risk.
+        """
+        with self.turn():
+            modes = [(module, module.training) for module in self.modules()]
+            flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
+            buffers = [(buffer, buffer.clone(), _version(buffer)) for buffer in self.buffers()]
+            before = self._shared.frozen
+            try:
+                self._shared.frozen = True
+                self.eval()
+                self.requires_grad_(False)
+                yield
+            finally:
+                self._shared.frozen = before
+                for module, mode in modes:
+                    module.training = mode
+                for parameter, flag in flags:
+                    parameter.requires_grad_(flag)
+                with torch.no_grad():
+                    for buffer, value, version in buffers:
+                        if not torch.equal(buffer, value):
+                            buffer.copy_(value)
+                        self._shared.restored[id(buffer)] += _version(buffer) - version
+
+    def stamp(self) -> tuple[Any, ...]:
+        """What becomes another when somebody changes a weight or buffer, at next to no cost.
+
+        It counts writes, and reads a few numbers for those that are not counted, through ``.data``.
+        """
+        parameters = list(self.parameters())
+        some = [one.detach().flatten()[:1].double().cpu() for one in (*parameters[:1], *parameters[-2:])]
+        written = [(id(one), _version(one) - self._shared.restored[id(one)]) for one in (*parameters, *self.buffers())]
+        return (*written, *torch.cat(some).tolist()) if some else tuple(written)
 
     def fingerprint(self) -> str:
-        """SHA-256 over weights and front end; a saved explainer refuses another classifier by it.
+        """SHA-256 over network and front end, with their settings and weights; a saved explainer refuses another one.
 
-        What a network of your own holds beside its weights counts if its ``extra_repr`` tells it.
+        Of each module its name, its type and what its ``extra_repr`` tells count, so that another activation, stride or
+        pooling is another network. A setting of your own counts if your ``extra_repr`` tells it.
         """
-        digest = hashlib.sha256()
-        config = self.frontend.config() if isinstance(self.frontend, SpectralFrontend) else repr(self.frontend)
-        head: dict[str, Any] = {"frontend": config, "sample_rate": self.sample_rate, "multilabel": self.multilabel}
-        digest.update(json.dumps(head, sort_keys=True).encode())
-        for name, module in self.network.named_modules():  # of other libraries, it changes with their versions
-            own = module is self.network or type(module).__module__.startswith("audioxai.")
-            if own and (told := module.extra_repr()):
-                digest.update(f"{name}: {told}".encode())
-        hash_weights(digest, self.network)
-        if self.frontend is not None:
-            hash_weights(digest, self.frontend)
-        return digest.hexdigest()
+        rate, multilabel = self.sample_rate, self.multilabel
+        return digest_of([self.network, self.frontend, {"sample_rate": rate, "multilabel": multilabel}])
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides its explanations, as JSON types: fingerprint, labels, layers, and how those become maps."""
+        try:
+            layers = self.latent_layers
+        except ClassifierError:  # a network without maps has no CAMs, but other explanations
+            layers = ()
+        return {
+            "fingerprint": self.fingerprint(),
+            "labels": list(self.labels or ()),
+            "layers": [layer.name for layer in layers],
+            "maps": describe([layer.reshape for layer in layers]),
+        }
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was written; inference tensors do not tell."""
+    return -1 if tensor.is_inference() else tensor._version

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +13,18 @@ from torch import Tensor, nn
 
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError, nearest
 
-__all__ = ["PROBE_SECONDS", "LatentLayer", "choose_layers", "module_shapes", "name_of", "read_layers"]
+__all__ = [
+    "PROBE_SECONDS",
+    "LatentLayer",
+    "choose_layers",
+    "module_shapes",
+    "name_of",
+    "read_layers",
+    "scaled_gradient",
+]
 
 _MOST_LAYERS = 4
+_MOVED = 0.2  # share of an axis by which a response must move, where the sound moves by 0.31 of the clip
 PROBE_SECONDS = (1.0, 2.0, 5.0, 10.0, 0.5, 0.2)  # the short ones for networks that take no more
 
 
@@ -64,7 +75,7 @@ def name_of(network: nn.Module, layer: str | nn.Module) -> str:
 
 
 def read_layers(
-    network: nn.Module, run: Callable[[], Tensor], names: Sequence[str], *, cut: bool
+    network: nn.Module, run: Callable[[], Tensor], names: Sequence[str], *, cut: bool, gradient_scale: float = 1.0
 ) -> tuple[Tensor, list[Tensor]]:
     """One forward pass that also returns the outputs of the named layers.
 
@@ -73,6 +84,7 @@ def read_layers(
         run: the forward pass of the network, to logits.
         names: layers, in the order wanted.
         cut: start the autograd graph at each layer that has none yet, so that it becomes a leaf.
+        gradient_scale: what gradients inside the network are multiplied by; those to the outputs are not.
 
     Raises:
         ClassifierError: a layer that the forward pass never reached.
@@ -88,10 +100,13 @@ def read_layers(
             if not cut:
                 outputs[name] = tensor
                 return None
+            dtype = tensor.dtype
             # A copy of its own, so that an in-place activation after the layer cannot change what was read.
+            if gradient_scale != 1:
+                tensor = scaled_gradient(tensor.float(), gradient_scale).clone()
             kept = tensor.detach().requires_grad_() if not tensor.requires_grad else tensor
             outputs[name] = kept
-            passed = kept.clone()
+            passed = scaled_gradient(kept, 1 / gradient_scale).to(dtype)
             return passed if isinstance(output, Tensor) else (passed, *output[1:])
 
         return hook
@@ -109,6 +124,15 @@ def read_layers(
     return logits, [outputs[name] for name in names]
 
 
+def scaled_gradient(tensor: Tensor, factor: float) -> Tensor:
+    """A copy, the gradient to which is multiplied by a factor in float32 on the way back."""
+    if factor == 1 or not tensor.requires_grad:
+        return tensor.clone()
+    copy = tensor.float().clone()
+    copy.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
+    return copy.to(tensor.dtype)
+
+
 def _first_tensor(output: Any) -> Tensor | None:
     if isinstance(output, Tensor):
         return output
@@ -119,32 +143,32 @@ def _first_tensor(output: Any) -> Tensor | None:
 
 def choose_layers(
     network: nn.Module,
-    run: Callable[[float], Any],
+    run: Callable[[Tensor], Any],
+    sample_rate: int,
     asked: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None,
-    *,
-    time_first: bool = False,
 ) -> tuple[LatentLayer, ...]:
     """The layers asked for, or the deepest map of each resolution, at most four, shallowest first.
 
-    Two dry runs on noise of different lengths show which axis of each output is time.
+    Dry runs show which axis of each output is time: the one that grows with the clip, where the network takes several
+    lengths, and along which the response to a sound moves as the sound does, which tokens of patches in rows do not.
 
     Args:
         network: whose layers are chosen.
-        run: the forward pass of the network for two clips of noise of so many seconds.
+        run: the forward pass for clips (B, T).
+        sample_rate: of the clips, in Hz.
         asked: names or modules, or a mapping from name to a function that makes maps of the output.
-        time_first: whether the front end's maps have time before frequency.
 
     Raises:
         ClassifierError: no length of noise passes the network, or none of its layers carries a map.
     """
     if isinstance(asked, Mapping):
         return tuple(LatentLayer(name, "custom", reshape=function) for name, function in asked.items())
-    runs = _dry_runs(network, run)
+    runs, axes = _dry_runs(network, run, sample_rate)
     names = None if asked is None else [name_of(network, layer) for layer in asked]
     found: dict[str, LatentLayer] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for name in runs[0]:
-        layer = _read_axes(name, [shapes.get(name) for shapes in runs], network, time_first)
+        layer = _read_axes(name, [shapes.get(name) for shapes in runs], axes.get(name))
         if layer is not None:
             found[name] = layer
             shape = runs[0][name]
@@ -158,9 +182,12 @@ def choose_layers(
                         f"layer {name!r} is never reached in the forward pass, or more than once, or returns no "
                         f"tensor; layers that are: {nearest(name, runs[0])}"
                     )
+                unclear = axes.get(name, 0) is None
                 raise ClassifierError(
-                    f"layer {name!r} with output {tuple(runs[0][name])} carries no map over time; choose another, such "
-                    f"as {nearest(name, found or runs[0])}, or pass layers={{name: function to (B, C, F, N)}}"
+                    f"layer {name!r} with output {tuple(runs[0][name])} "
+                    f"{'does not show which of its axes is time' if unclear else 'carries no map over time'}; choose "
+                    f"another, such as {nearest(name, found or runs[0])}, or pass "
+                    "layers={name: function to (B, C, F, N)}"
                 )
         return tuple(found[name] for name in names)
     deepest: dict[tuple[int, int], str] = {}
@@ -176,17 +203,27 @@ def choose_layers(
     return tuple(found[name] for name in chosen)
 
 
-def _dry_runs(network: nn.Module, run: Callable[[float], Any]) -> list[dict[str, torch.Size]]:
-    """Output shapes of every module run exactly once, in order of execution, for noise of up to two lengths."""
+def _dry_runs(
+    network: nn.Module, run: Callable[[Tensor], Any], sample_rate: int
+) -> tuple[list[dict[str, torch.Size]], dict[str, int | None]]:
+    """Output shapes of every module run exactly once, in order of execution, for noise of up to two lengths.
+
+    With the axis of each along which a sound moves.
+    """
     runs: list[dict[str, torch.Size]] = []
     failure: Exception | None = None
+    lengths = []
+    generator = torch.Generator().manual_seed(0)
     for seconds in PROBE_SECONDS:
+        noise = 0.1 * torch.randn(2, round(seconds * sample_rate), generator=generator)
         try:
-            runs.append(module_shapes(network, lambda: run(seconds)))  # noqa: B023 (called at once)
+            runs.append(module_shapes(network, lambda: run(noise)))  # noqa: B023 (called at once)
         except LabelsError:  # at any length
             raise
         except (AudioXAIError, RuntimeError) as error:
             failure = error
+            continue
+        lengths.append(noise.shape[1])
         if len(runs) == 2:
             break
     if not runs:
@@ -194,7 +231,46 @@ def _dry_runs(network: nn.Module, run: Callable[[float], Any]) -> list[dict[str,
             f"the network accepts none of the probe clips of {PROBE_SECONDS} s ({failure}); "
             "name layers as {name: function to (B, C, F, N)} to skip the probe"
         ) from failure
-    return runs
+    return runs, _time_axes(network, run, lengths[0])
+
+
+def _time_axes(network: nn.Module, run: Callable[[Tensor], Any], samples: int) -> dict[str, int | None]:
+    """For each module the axis along which its output of a burst moves with the burst; ``None`` where it is unclear."""
+    generator = torch.Generator().manual_seed(0)
+    quiet = 1e-3 * torch.randn(samples, generator=generator)
+    burst = 0.3 * torch.randn(max(1, samples // 8), generator=generator)
+    clips = quiet.repeat(3, 1)
+    for clip, start in zip(clips, (samples // 8, samples * 7 // 16, samples * 3 // 4), strict=True):
+        clip[start : start + len(burst)] += burst
+    axes: dict[str, int | None] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            tensor = _first_tensor(output)
+            if tensor is not None and len(tensor) == 3 and tensor.ndim in (3, 4):
+                axes[name] = _moving_axis(tensor.float().diff(dim=0).square())
+
+        return hook
+
+    with _hooked(network, keep):
+        run(clips)
+    return axes
+
+
+def _moving_axis(response: Tensor) -> int | None:
+    """The axis along which the second of two changes (2, ...) lies clearly behind the first; ``None`` if none does.
+
+    Changes from one clip to the next leave out what all share, however a front end scales a clip.
+    """
+    moved: dict[int, float] = {}
+    for axis in range(1 if response.ndim == 3 else 2, response.ndim):  # the second of four holds channels
+        profile = response.transpose(1, axis).flatten(2).sum(2)
+        place = torch.arange(profile.shape[1], device=profile.device) / profile.shape[1]
+        first, second = ((profile * place).sum(1) / profile.sum(1)).tolist()
+        moved[axis] = second - first if math.isfinite(second - first) else 0.0
+    axis = max(moved, key=lambda known: moved[known])
+    others = [abs(shift) for known, shift in moved.items() if known != axis]
+    return axis if moved[axis] > _MOVED and moved[axis] > 3 * max(others) else None
 
 
 def module_shapes(network: nn.Module, run: Callable[[], Any]) -> dict[str, torch.Size]:
@@ -212,33 +288,37 @@ def module_shapes(network: nn.Module, run: Callable[[], Any]) -> dict[str, torch
 
         return hook
 
-    handles = [m.register_forward_hook(keep(name)) for name, m in network.named_modules() if name]
-    try:
+    with _hooked(network, keep):
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: shape for name, shape in shapes.items() if calls[name] == 1}
 
 
-def _read_axes(
-    name: str, shapes: Sequence[torch.Size | None], network: nn.Module, time_first: bool
-) -> LatentLayer | None:
-    """How to read a layer from its shapes for clips of different lengths; None if it carries no map over time."""
+@contextmanager
+def _hooked(network: nn.Module, hook: Callable[[str], Callable[[nn.Module, Any, Any], None]]) -> Iterator[None]:
+    """A forward hook at every module inside the network, for the length of a pass."""
+    handles = [m.register_forward_hook(hook(name)) for name, m in network.named_modules() if name]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _read_axes(name: str, shapes: Sequence[torch.Size | None], moving: int | None) -> LatentLayer | None:
+    """How to read a layer from its shapes for clips of different lengths, and the axis along which a sound moves.
+
+    None if it carries no map over time.
+    """
     shape = shapes[0]
     if shape is None or len(shape) not in (3, 4) or any(s is None for s in shapes):
         return None
-    if len(shapes) == 2 and shapes[1] is not None:
-        growing = [axis for axis in range(1, len(shape)) if shapes[1][axis] != shape[axis]]
-        if len(growing) != 1 or (len(shape) == 4 and growing[0] == 1):
+    if len(shapes) == 2:
+        growing = [axis for axis in range(1, len(shape)) if shapes[1][axis] != shape[axis]]  # type: ignore[index]
+        if growing != [moving] and (len(shape) == 3 or len(growing) != 1 or growing[0] == 1):
             return None
-        axis = growing[0]
-    else:  # the network takes one length only: trust the front end's layout, and the usual order of tokens
-        module = network.get_submodule(name)
-        tokens = any(isinstance(m, nn.LayerNorm | nn.MultiheadAttention) for m in module.modules())
-        axis = (2 if time_first else 3) if len(shape) == 4 else (1 if tokens else 2)
-    if shape[axis] < 2:
+        moving = growing[0]
+    if moving is None or shape[moving] < 2:
         return None
     if len(shape) == 4:
-        return LatentLayer(name, "map", axis)
-    return LatentLayer(name, "sequence" if axis == 2 else "tokens", axis)
+        return LatentLayer(name, "map", moving)
+    return LatentLayer(name, "sequence" if moving == 2 else "tokens", moving)

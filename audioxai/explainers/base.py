@@ -6,12 +6,12 @@ Targets, spaces, batching, sound and the caller's network as it was are inherite
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -21,14 +21,16 @@ from audioxai.classifiers.targets import Target, TargetLike, parse_target
 from audioxai.errors import ClassifierError, ConfigError, InputError, nearest
 from audioxai.explainers.explanation import Explanation, Scores
 from audioxai.explainers.score import Score, check_logits
+from audioxai.explainers.solution import Solution, join
 from audioxai.masking.normalise import Normalise, to_mask
 from audioxai.masking.spaces import Analysis, Scale, Space, make_space
 from audioxai.sound.inputs import WaveformLike, as_waveform
-
-if TYPE_CHECKING:
-    from audioxai.classifiers.zero_shot import Vocabulary
+from audioxai.support.identity import describe, option_names, options_of
 
 __all__ = ["Explainer", "Score", "Solution"]
+
+# Told by the space, or of no effect but rounding, as audioxai.testing checks: a run may go on with another max_batch.
+_APART = ("space", "scale", "max_batch", "progress")
 
 
 def at_least_one(name: str, value: Any) -> int:
@@ -40,46 +42,6 @@ def at_least_one(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ConfigError(f"{name}={value!r} must be a whole number of at least 1")
     return int(value)
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What a method found for a batch of clips.
-
-    Args:
-        mask: (B, ...) in [0, 1], shaped like the space's values.
-        logits: (B, K) of the clips, or ``None`` if the method needed no pass over them.
-        target: resolved target.
-        attribution: (B, ...) signed, or ``None``.
-        sounds: what is kept and removed, each (B, T), where the method makes the sounds itself; the mask then only
-            describes them, and scores are asked of the sounds.
-    """
-
-    mask: Tensor
-    logits: Tensor | None
-    target: Target
-    attribution: Tensor | None = None
-    sounds: tuple[Tensor, Tensor] | None = None
-
-    def sound(self, which: int, space: Space, analysis: Analysis) -> Tensor:
-        """What is kept (0) or removed (1), (B, T)."""
-        if self.sounds is not None:
-            return self.sounds[which]
-        return space.resynthesise(self._gain(which) * analysis.values, analysis)
-
-    def predict(self, which: int, space: Space, analysis: Analysis) -> Tensor:
-        """The classifier's logits (B, K) for what is kept (0) or removed (1)."""
-        if self.sounds is not None:
-            return torch.as_tensor(space.classifier(self.sounds[which]))
-        return space.predict(self._gain(which) * analysis.values, analysis)
-
-    def heard(self, space: Space, analysis: Analysis) -> Solution:
-        """The same with its sounds made, so that scores are asked of them."""
-        with torch.no_grad():
-            return replace(self, sounds=(self.sound(0, space, analysis), self.sound(1, space, analysis)))
-
-    def _gain(self, which: int) -> Tensor:
-        return 1 - self.mask if which else self.mask
 
 
 class Explainer:
@@ -111,9 +73,7 @@ class Explainer:
         **unknown: Any,
     ) -> None:
         if unknown:
-            own = [vars(kind).get("__init__") for kind in type(self).__mro__]
-            known = {name for one in own for name in getattr(one, "__kwdefaults__", None) or ()}
-            name = next(iter(unknown))
+            name, known = next(iter(unknown)), option_names(type(self))
             raise ConfigError(f"{type(self).__name__} has no option {name!r}; the nearest are {nearest(name, known)}")
         if not isinstance(classifier, AudioClassifier):
             raise ConfigError(
@@ -144,6 +104,27 @@ class Explainer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(space={self.space!r})"
+
+    def identity(self) -> dict[str, Any]:
+        """All that its explanations depend on, as JSON types: method, classifier, space, options, and what was learnt.
+
+        The same before and after a call, and in every process. Modules count by their types, settings and weights,
+        functions by their source and the values that they reach; attributes that are no options do not count. A method
+        that learns adds what it has learnt.
+
+        Raises:
+            ConfigError: an option of the constructor that is no attribute.
+        """
+        return {
+            "method": type(self).__name__,
+            "classifier": self.classifier.identity(),
+            "space": self.space.identity(),
+            "options": describe(self._options()),
+        }
+
+    def _options(self) -> dict[str, Any]:
+        """The constructor's options that decide results, by name, without those of the space."""
+        return options_of(self, left_out=_APART)
 
     @classmethod
     def reference(cls, classifier: AudioClassifier, **options: Any) -> Self:
@@ -210,7 +191,7 @@ class Explainer:
         Raises:
             InputError, AudioFileError, TargetError, ClassifierError: see these; each names the fix.
         """
-        return self._explain(waveform, [target], sample_rate, names)[0]
+        return self.explain_all(waveform, [target], sample_rate=sample_rate, names=names)[0]
 
     def explain_all(
         self,
@@ -224,7 +205,8 @@ class Explainer:
 
         Args: as for :meth:`explain`, with several targets.
         """
-        return self._explain(waveform, list(targets), sample_rate, names)
+        with self.classifier.turn():
+            return self._explain(waveform, list(targets), sample_rate, names)
 
     def attribute(self, waveform: WaveformLike, target: TargetLike = None, *, sample_rate: int | None = None) -> Tensor:
         """The signed attribution, shaped like the space's values; for methods that yield masks, the mask.
@@ -232,13 +214,36 @@ class Explainer:
         Args: as for :meth:`explain`.
         """
         clips = self._clips(waveform, sample_rate)
-        self._begin()
-        ((vocabulary, _),) = self.classifier.vocabularies([target])
-        with self.classifier.using(vocabulary):
-            _, solutions = self._find(clips, [target])
+        with self.classifier.turn():
+            self._begin()
+            with self.bound_to(self.classifier.for_targets([target])) as bound:
+                _, solutions = bound._find(clips, [target])
         return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
 
+    def logits(self, waveform: WaveformLike, *, sample_rate: int | None = None) -> Tensor:
+        """The classifier's logits (B, K) for clips, in evaluation mode, ``max_batch`` of them in a pass.
+
+        Args: as for :meth:`explain`.
+        """
+        clips = self._clips(waveform, sample_rate)
+        with self._untouched(), torch.no_grad():
+            return torch.cat([self.classifier(part) for part in torch.split(clips, self.max_batch)])
+
     # Inside -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def bound_to(self, view: AudioClassifier) -> Iterator[Self]:
+        """This explainer on a view of its classifier, as a copy that shares all; what it notes inside is noted here."""
+        if view is self.classifier:
+            yield self
+            return
+        bound = copy.copy(self)
+        bound.classifier, bound.space = view, self.space.bind(view)
+        before = dict(vars(bound))
+        try:
+            yield bound
+        finally:
+            vars(self).update((k, v) for k, v in vars(bound).items() if k not in before or before[k] is not v)
 
     def _explain(
         self,
@@ -253,13 +258,20 @@ class Explainer:
         if names is not None and len(names) != len(clips):
             raise InputError(f"{len(names)} names were given for {len(clips)} clip(s)")
         self._begin()
+        plain = self.classifier.for_targets([])
+        asked = plain.for_targets(targets)  # those with prompts of their own share a pass, and see only these after it
+        views = [plain.for_targets([target]) for target in targets]
         made: dict[int, Explanation] = {}
-        for vocabulary, places in self.classifier.vocabularies(targets):
-            with self.classifier.using(vocabulary):
-                analyses, solutions = self._find(clips, [targets[place] for place in places])
-                columns = zip(places, zip(*solutions, strict=True), strict=True)
-                made |= {p: self._pack(clips, list(parts), analyses, names, vocabulary) for p, parts in columns}
-        return [made[place] for place in range(len(targets))]
+        for view in dict.fromkeys((plain, asked)):
+            places = [p for p, own in enumerate(views) if (own is plain) == (view is plain)]
+            if not places:
+                continue
+            with self.bound_to(view) as bound:
+                analyses, solutions = bound._find(clips, [targets[p] for p in places])
+            for p, found in zip(places, zip(*solutions, strict=True), strict=True):
+                parts = [solution.among(view.labels, views[p].labels) for solution in found]
+                made[p] = self._pack(clips, parts, analyses, names, views[p])
+        return [made[p] for p in range(len(targets))]
 
     def _clips(self, waveform: WaveformLike, sample_rate: int | None) -> Tensor:
         return as_waveform(waveform, self.classifier.sample_rate, sample_rate).to(self.classifier.device)
@@ -277,6 +289,11 @@ class Explainer:
                 for solution in found:
                     if solution.logits is not None:
                         check_logits(solution.logits)
+                    if not torch.isfinite(solution.mask).all():
+                        raise ClassifierError(
+                            f"{self.name} found NaN in a mask: a gradient or latent of the network is not finite; in "
+                            "half precision use bfloat16 or float32"
+                        )
                 if self.heard:
                     found = [solution.heard(self.space, analysis) for solution in found]
                 solutions.append(found)
@@ -301,26 +318,28 @@ class Explainer:
         solutions: list[Solution],
         analyses: list[Analysis],
         names: Sequence[str] | None,
-        vocabulary: Vocabulary | None,
+        classifier: AudioClassifier,
     ) -> Explanation:
-        space, classifier = self.space, self.classifier
-        target = _join([s.target for s in solutions])
-        labels = classifier.labels
-        kept_labels: Tensor | slice = slice(None)
-        if vocabulary is not None and target.classes is not None:
-            vocabulary, kept_labels, classes = vocabulary.trim(target.classes)
-            labels, target = vocabulary.labels, replace(target, classes=classes)
+        space = self.space.bind(classifier)
+        target = join([s.target for s in solutions])
         attributions = [s.attribution for s in solutions if s.attribution is not None]
 
         def sound(which: int) -> Tensor:
             with torch.no_grad():
                 return torch.cat([s.sound(which, space, a) for s, a in zip(solutions, analyses, strict=True)])
 
+        stamp = classifier.stamp()
+
         def scores() -> Scores:
             rows = []
-            with classifier.using(vocabulary), self._untouched(), torch.no_grad():
+            with self._untouched(), torch.no_grad():
+                if classifier.stamp() != stamp:
+                    raise ClassifierError(
+                        "the network's weights have changed since this explanation was made, and its scores would mix "
+                        "both states; ask for .scores before the change, or explain again"
+                    )
                 for s, a in zip(solutions, analyses, strict=True):
-                    given = space.predict(a.values, a) if s.logits is None else s.logits[:, kept_labels]
+                    given = space.predict(a.values, a) if s.logits is None else s.logits
                     kept, removed = (s.predict(which, space, a) for which in (0, 1))
                     rows.append([classifier.probabilities(logits) for logits in (given, kept, removed)])
             return Scores(*(torch.cat(column) for column in zip(*rows, strict=True)))
@@ -330,8 +349,8 @@ class Explainer:
             waveform=sound(0),
             input=clips,
             target=target.classes,
-            target_names=target.names(labels, len(clips)),
-            labels=labels,
+            target_names=target.names(classifier.labels, len(clips)),
+            labels=classifier.labels,
             method=self.name,
             space=space.name,
             scale=space.scale,
@@ -346,13 +365,3 @@ class Explainer:
             _removed=lambda: sound(1),
             _scores=scores,
         )
-
-
-def _join(targets: list[Target]) -> Target:
-    """The targets of consecutive parts as one."""
-
-    def cat(name: str) -> Any:
-        values = [getattr(t, name) for t in targets]
-        return torch.cat(values) if isinstance(values[0], Tensor) else values[0]
-
-    return Target(**{f.name: cat(f.name) for f in fields(Target)})

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.classifiers.base import AudioClassifier
-from audioxai.classifiers.latents import read_layers
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.explainers.base import Explainer, Score
 from audioxai.explainers.gradient import differentiable
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Resize
 
 __all__ = ["CAM", "GradCAM", "GradCAMPlusPlus"]
@@ -79,9 +79,7 @@ class CAM(Explainer):
 
     def _read(self, values: Tensor, score: Score, *, cut: bool) -> tuple[Tensor, Tensor]:
         features = self.space.features(values, score.analysis)
-        logits, (latent,) = read_layers(
-            self.classifier.network, lambda: self.classifier.classify(features), (self.layer,), cut=cut
-        )
+        logits, (latent,) = self.classifier.read_layers((self.layer,), features, cut=cut)
         score.take(logits)
         return logits, latent
 
@@ -98,6 +96,7 @@ class _GradientCAM(CAM):
         return self.space.from_grid(cam[:, None], values, self.resize)[:, 0]
 
 
+@register("gradcam")
 class GradCAM(_GradientCAM):
     """Channels weighted by the mean gradient of the score. Source: Selvaraju et al. 2017, eq. 1 and 2.
 
@@ -111,6 +110,7 @@ class GradCAM(_GradientCAM):
         return (gradients.mean((2, 3), keepdim=True) * maps).sum(1)
 
 
+@register("gradcam++")
 class GradCAMPlusPlus(_GradientCAM):
     """Channels weighted by their positive gradients, cell by cell. Source: Chattopadhyay et al. 2018, eq. 10 and 19.
 

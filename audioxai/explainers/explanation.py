@@ -38,7 +38,7 @@ class Scores(NamedTuple):
     removed: Tensor
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)  # compared and hashed as objects: tensors have no one truth
 class Explanation:
     """Masks and sounds for B clips.
 
@@ -62,7 +62,8 @@ class Explanation:
             kept; or it was asked for with ``heard=True``.
         names: one name per clip, such as its file.
 
-    :attr:`removed` and :attr:`scores` are computed when first asked for; the classifier must be unchanged until then.
+    :attr:`removed` and :attr:`scores` are computed when first asked for; the classifier's weights must be unchanged
+    until then, while a zero-shot classifier may take other prompts.
     """
 
     mask: Tensor
@@ -101,6 +102,7 @@ class Explanation:
         if "removed" not in self._cache:
             assert self._removed is not None
             self._cache["removed"] = self._removed()
+            object.__setattr__(self, "_removed", None)  # and with it what it was made from
         removed: Tensor = self._cache["removed"]
         return removed
 
@@ -110,6 +112,7 @@ class Explanation:
         if "scores" not in self._cache:
             assert self._scores is not None
             self._cache["scores"] = self._scores()
+            object.__setattr__(self, "_scores", None)
         scores: Scores = self._cache["scores"]
         return scores
 

@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target
-from audioxai.classifiers.zero_shot import Vocabulary, ZeroShotClassifier
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ConfigError, InputError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, add_neighbours, read_evidence
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis, Scale
 from audioxai.nn.prompt_decoder import CONDITIONINGS, PromptDecoder
 from audioxai.sound.inputs import read_batch
+from audioxai.training.loss_weights import LossWeight, weigh
 from audioxai.training.losses import (
     group_log_probabilities,
     mask_in,
@@ -40,6 +42,7 @@ _SAME = 0.9  # cosine of two prompts from which they are taken to mean the same 
 _DIVERSITIES = ("cosine", "geometry", "l1")
 
 
+@register("lmac-zs")
 class LMACZS(LearnedExplainer):
     """Listenable maps for zero-shot classifiers, by any prompt.
 
@@ -82,10 +85,8 @@ class LMACZS(LearnedExplainer):
         >>> mask, audio = explainer.explain("street.wav", "a dog barking")
     """
 
-    options: ClassVar[tuple[str, ...]] = (
-        "conditioning", "diversity", "lambda_sim", "lambda_s", "lambda_d", "lambda_in", "lambda_out", "lambda_g",
-        "mixing", "prompts_per_clip", "width",
-    )  # fmt: skip
+    lambda_sim, lambda_s, lambda_d = LossWeight("sim"), LossWeight("mask"), LossWeight("diversity")
+    lambda_in, lambda_out, lambda_g = LossWeight("in"), LossWeight("out"), LossWeight("guide")
     _published: ClassVar[Mapping[str, Any]] = {
         "conditioning": "film", "lambda_sim": 1.0, "lambda_s": 0.05, "lambda_d": 0.1, "lambda_in": 0.0,
         "lambda_out": 0.0, "lambda_g": 0.0, "mixing": 0.0, "prompts_per_clip": 4, "scale": "magnitude",
@@ -212,28 +213,28 @@ class LMACZS(LearnedExplainer):
 
     def _step(self, batch: Any) -> dict[str, Tensor]:
         waveform = read_batch(batch, self.classifier.sample_rate).to(self.classifier.device)
-        return self._losses(waveform, *self._prompts(waveform, _beside(batch)))
+        view, own = self._prompts(waveform, _beside(batch))
+        with self.bound_to(view) as bound:
+            return bound._losses(waveform, own)
 
     def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
-        return self._losses(waveform, *self._prompts(waveform, None))
+        return self._losses(waveform, self._prompts(waveform, None)[1])
 
-    def _prompts(self, waveform: Tensor, given: Any) -> tuple[Vocabulary, Tensor]:
-        """The prompts of a batch, and the place of each clip's own among them, (B,)."""
+    def _prompts(self, waveform: Tensor, given: Any) -> tuple[ZeroShotClassifier, Tensor]:
+        """The classifier of a batch's prompts, and the place of each clip's own among them, (B,)."""
         size, device = len(waveform), waveform.device
         given = given.tolist() if isinstance(given, np.ndarray) else given
         kinds = {type(item) for item in given} if isinstance(given, list | tuple) else set()
         if kinds == {str}:
             if len(given) != size:
                 raise InputError(f"{size} clips need as many captions; got {len(given)}")
-            captions = tuple(dict.fromkeys(given))
+            captions = list(dict.fromkeys(given))
             rows = self.classifier.embed_text(captions, template="{}")
             places = [captions.index(caption) for caption in given]
-            return Vocabulary(captions, rows, len(captions)), torch.tensor(places, device=device)
-        labels = tuple(self.classifier.labels or ())
-        vocabulary = Vocabulary(labels, self.classifier.text_embeddings, len(labels))
+            return self.classifier.with_embeddings(captions, rows), torch.tensor(places, device=device)
         if given is None:
             with torch.no_grad():
-                return vocabulary, self.classifier(waveform).argmax(1)
+                return self.classifier, self.classifier(waveform).argmax(1)
         given = torch.tensor(given) if kinds == {int} else given
         whole = isinstance(given, Tensor) and not given.is_floating_point() and given.dtype != torch.bool
         if not whole or given.shape != (size,):
@@ -242,46 +243,42 @@ class LMACZS(LearnedExplainer):
                 f"a batch of {size} clips comes alone, with a list of {size} captions, or with {size} whole numbers, "
                 f"places among the labels; got {got}"
             )
-        if not 0 <= int(given.min()) <= int(given.max()) < len(labels):
-            raise InputError(f"classes {given.tolist()} must lie in 0 to {len(labels) - 1}, places among the labels")
-        return vocabulary, given.to(device).long()
+        known = len(self.classifier.labels or ())
+        if not 0 <= int(given.min()) <= int(given.max()) < known:
+            raise InputError(f"classes {given.tolist()} must lie in 0 to {known - 1}, places among the labels")
+        return self.classifier, given.to(device).long()
 
-    def _losses(self, clips: Tensor, vocabulary: Vocabulary, own: Tensor) -> dict[str, Tensor]:
-        alike = (vocabulary.embeddings @ vocabulary.embeddings.T).fill_diagonal_(1.0)
+    def _losses(self, clips: Tensor, own: Tensor) -> dict[str, Tensor]:
+        text = self.classifier.text_embeddings
+        alike = (text @ text.T).fill_diagonal_(1.0)
         neighbours = own.roll(1)
         other = add_neighbours(clips, self.mixing, alike[own, neighbours] < _SAME)
         mixed, asked = other.abs().amax(1) > 0, self._asked(own, len(alike))
-        with self.classifier.using(vocabulary):
-            with torch.no_grad():
-                analysis = self.space.analyse(clips + other)
-                features = self.space.features(analysis.values, analysis)
-            logits, maps, read = self._read(features, [Target(classes=row) for row in asked])
-            drawn = [self._draw(maps, evidence, logits, target, analysis) for target, evidence in read]
-            masks = torch.stack(drawn).sigmoid()
-            # What the masks keep, what those of the clips' own prompts remove, and silence, as one batch.
-            values = analysis.values
-            rows = torch.cat([*(masks * values), (1 - masks[0]) * values, torch.zeros_like(values[:1])])
-            clip = torch.arange(len(clips), device=clips.device)
-            found = self.space.predict(rows, analysis, torch.cat([clip.repeat(len(masks) + 1), clip[:1]]))
+        with torch.no_grad():
+            analysis = self.space.analyse(clips + other)
+            features = self.space.features(analysis.values, analysis)
+        logits, maps, read = self._read(features, [Target(classes=row) for row in asked])
+        drawn = [self._draw(maps, evidence, logits, target, analysis) for target, evidence in read]
+        masks = torch.stack(drawn).sigmoid()
+        # What the masks keep, what those of the clips' own prompts remove, and silence, as one batch.
+        values = analysis.values
+        rows = torch.cat([*(masks * values), (1 - masks[0]) * values, torch.zeros_like(values[:1])])
+        clip = torch.arange(len(clips), device=clips.device)
+        found = self.space.predict(rows, analysis, torch.cat([clip.repeat(len(masks) + 1), clip[:1]]))
         kept, removed, silence = torch.split(found, [asked.numel(), len(clips), 1])
         kept = kept.reshape(*asked.shape, -1)
         before, after = logits[clip, asked], kept.gather(2, asked[..., None])[..., 0]
         cosines = torch.stack([alike[asked, own], alike[asked, neighbours]])
         named = (cosines[0] >= _SAME) | (cosines[1] >= _SAME) & mixed
         clearer = named & mixed & (after > before)  # part of a mixture, made more like its prompt: as it should be
-        means = {
+        losses = {
             "sim": torch.where(clearer, 0.0, similarity_matching(before, after)).mean() / self.classifier.temperature,
-            "mask": sparsity(masks.flatten(0, 1)).mean(),
-            "diversity": prompt_diversity(masks, vocabulary.embeddings[asked], self.diversity).mean(),
+            "mask": sparsity(masks.flatten(0, 1)),
+            "diversity": prompt_diversity(masks, text[asked], self.diversity),
             **self._contrast(alike >= _SAME, kept[named], asked[named], removed, own),
-            "guide": self._guidance(masks, analysis, cosines, mixed, clips, other).mean(),
+            "guide": self._guidance(masks, analysis, cosines, mixed, clips, other),
         }
-        weights = {
-            "sim": self.lambda_sim, "mask": self.lambda_s, "diversity": self.lambda_d, "in": self.lambda_in,
-            "out": self.lambda_out, "guide": self.lambda_g,
-        }  # fmt: skip
-        total = torch.stack([weights[name] * mean for name, mean in means.items()]).sum()
-        return {"loss": total, **means, "silence": silence.detach().mean() / self.classifier.temperature}
+        return weigh(self, losses) | {"silence": silence.detach().mean() / self.classifier.temperature}
 
     def _asked(self, own: Tensor, known: int) -> Tensor:
         """Places (P, B) of the prompts that each clip is paired with: its own, its neighbour's, others at random."""
@@ -297,7 +294,7 @@ class LMACZS(LearnedExplainer):
             "in": (mask_in(log_p), several[asked]),
             "out": (mask_out(*group_log_probabilities(removed, same[own])), several[own]),
         }
-        return {name: torch.where(told, loss, 0.0).mean() for name, (loss, told) in losses.items()}
+        return {name: torch.where(told, loss, 0.0) for name, (loss, told) in losses.items()}
 
     def _guidance(
         self, masks: Tensor, analysis: Analysis, cosines: Tensor, mixed: Tensor, stem: Tensor, other: Tensor

@@ -17,7 +17,7 @@ from audioxai.explainers.base import Explainer
 from audioxai.explainers.explanation import Explanation
 from audioxai.masking.spaces import Analysis, Scale, Space, STFTSpace, make_space
 
-__all__ = ["Case", "Group", "Metric", "Predict", "column", "space_of"]
+__all__ = ["Case", "Group", "Metric", "Predict", "asked_alike", "column", "space_of"]
 
 T = TypeVar("T")
 #: Values (R, ...) of the clips ``rows`` (R,) to the probability of each clip's target, (R,).
@@ -82,16 +82,15 @@ class Case:
         if self.explainer is None:
             raise ConfigError("this metric asks the network about more masks; give the explainer")
         size = self.explainer.max_batch
+        network = asked_alike(self.explanation, classifier or self.explainer.classifier)
         if classifier is None:
-            space = self.explainer.space
+            space = self.explainer.space.bind(network)
             analysis = space.analyse(self.explanation.input)
         else:
-            space, analysis = space_of(self.explanation, classifier)
-        network = space.classifier
-        ((vocabulary, _),) = network.vocabularies([list(self.explanation.labels or ())])
+            space, analysis = space_of(self.explanation, network)
 
         def logits(values: Tensor, rows: Tensor) -> Tensor:
-            with network.using(vocabulary), network.frozen(), torch.no_grad():
+            with network.frozen(), torch.no_grad():
                 parts = zip(torch.split(values, size), torch.split(rows, size), strict=True)
                 return torch.cat([space.predict(some, analysis, clips) for some, clips in parts])
 
@@ -108,6 +107,21 @@ class Case:
             return probs.gather(1, self.target.to(probs.device)[rows][:, None])[:, 0]
 
         return values, probability
+
+
+def asked_alike(explanation: Explanation, classifier: AudioClassifier) -> AudioClassifier:
+    """The classifier to ask about an explanation's classes, which may be prompts.
+
+    Raises:
+        ConfigError: it numbers its classes in another way.
+    """
+    view, labels = classifier.for_targets([explanation.labels]), explanation.labels
+    if view.labels is not None and labels is not None and view.labels != labels:
+        raise ConfigError(
+            f"the classifier's labels {list(view.labels)[:5]} are not those of the explanation, {list(labels)[:5]}; "
+            "a judge must number the same classes alike, and after set_prompts explain again"
+        )
+    return view
 
 
 def space_of(explanation: Explanation, classifier: AudioClassifier) -> tuple[Space, Analysis]:

@@ -16,7 +16,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError, NotFittedError
 from audioxai.explainers.base import Explainer
 from audioxai.explainers.explanation import Explanation
-from audioxai.metrics.base import Case, Metric, column, space_of
+from audioxai.metrics.base import Case, Metric, asked_alike, column, space_of
 from audioxai.metrics.registry import GROUND_TRUTH, METRICS, STANDARD, find_metrics
 from audioxai.metrics.results import Results
 from audioxai.sound.inputs import as_waveform, read_batch
@@ -51,10 +51,11 @@ def clip_scores(
 
 
 @torch.no_grad()
-def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, Tensor]:
+def judge_scores(explanation: Explanation, judge: AudioClassifier, *, max_batch: int = 16) -> dict[str, Tensor]:
     """Fid-In and AD of the same masks, or synthesised sounds, for a classifier that had no part in them, each (B,).
 
-    NaN where the judge does not predict the explained class on the clip itself: there is nothing to keep there.
+    NaN where the judge does not predict the explained class on the clip itself: there is nothing to keep there. The
+    judge is given at most ``max_batch`` clips in a pass.
     """
     target = explanation.target
     if target is None:
@@ -63,20 +64,17 @@ def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, 
         raise ConfigError(
             f"the judge takes {judge.sample_rate} Hz, the clips have {explanation.sample_rate} Hz; use one rate"
         )
-    if judge.labels is not None and explanation.labels is not None and judge.labels != explanation.labels:
-        raise ConfigError(
-            f"the judge's labels {list(judge.labels)[:5]} are not those of the explained network, "
-            f"{list(explanation.labels)[:5]}; a judge must number the same classes alike"
-        )
-    with judge.frozen():
+    judge = asked_alike(explanation, judge)
+    rows = torch.split(torch.arange(len(explanation), device=judge.device), max_batch)
+    with judge.frozen(), torch.no_grad():
         if explanation.synthesised:
-            sounds = explanation.input, explanation.waveform
-            p, kept = (judge.probabilities(judge(sound.to(judge.device))) for sound in sounds)
+            sounds = [sound.to(judge.device) for sound in (explanation.input, explanation.waveform)]
+            asked = [[judge(sound[some]) for some in rows] for sound in sounds]
         else:
             space, analysis = space_of(explanation, judge)
-            mask = explanation.mask.to(judge.device)
-            p = judge.probabilities(space.predict(analysis.values, analysis))
-            kept = judge.probabilities(space.predict(mask * analysis.values, analysis))
+            masked = explanation.mask.to(judge.device) * analysis.values
+            asked = [[space.predict(v[some], analysis, some) for some in rows] for v in (analysis.values, masked)]
+        p, kept = (judge.probabilities(torch.cat(parts)) for parts in asked)
     target = target.to(judge.device)
     agrees = p.argmax(1) == target
     scores = {name: METRICS[name].measure(p, kept, target, multilabel=judge.multilabel) for name in _JUDGED}
@@ -187,7 +185,7 @@ def _score(
         explanation = explainer.explain(clips.waveform, clips.target)
         wanted = metrics or find_metrics(STANDARD if clips.stem is None else STANDARD + GROUND_TRUTH)
         scores = clip_scores(explanation, wanted, explainer=explainer, stem=clips.stem)
-        judged = [judge_scores(explanation, judge) for judge in judges]
+        judged = [judge_scores(explanation, judge, max_batch=explainer.max_batch) for judge in judges]
     except (NotFittedError, ConfigError, torch.OutOfMemoryError):
         raise  # no other clip will fare better
     except Exception as error:

@@ -98,8 +98,7 @@ def cascading_randomisation(
     if idle := [name for name in names if not _with_weights(modules[name])]:
         raise ConfigError(f"layer {idle[0]!r} has no weights, but for normalisation; name one that has")
     if target is None and explainer.any_target:
-        with torch.no_grad(), classifier.frozen():
-            target = classifier(clips).argmax(1)
+        target = explainer.logits(clips).argmax(1)
     trained = explainer.explain(clips, target).mask
     steps = [mask_similarity(trained, trained)]
     generator = torch.Generator().manual_seed(seed)
@@ -148,8 +147,7 @@ def random_labels(
     clips = as_waveform(waveform, classifier.sample_rate).to(classifier.device)
     explainer = make(classifier)
     if target is None and explainer.any_target:
-        with torch.no_grad(), classifier.frozen():
-            target = classifier(clips).argmax(1)
+        target = explainer.logits(clips).argmax(1)
     shuffled = _shuffle_labels(loader, seed)
     other = copy.deepcopy(classifier).requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)

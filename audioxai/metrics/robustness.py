@@ -72,8 +72,7 @@ def max_sensitivity(
         raise ConfigError(f"radius={radius} must be positive and samples={samples} at least 1")
     clips = as_waveform(waveform, explainer.classifier.sample_rate).to(explainer.classifier.device)
     if target is None and explainer.any_target:
-        with torch.no_grad(), explainer.classifier.frozen():
-            target = explainer.classifier(clips).argmax(1)
+        target = explainer.logits(clips).argmax(1)
     plain = explainer.attribute(clips, target).flatten(1)
     # Each clip has draws of its own, whatever the clips beside it.
     generators = [torch.Generator().manual_seed(seed) for _ in clips]
@@ -107,10 +106,10 @@ def _infidelity(case: Case) -> Tensor:
 def _sensitivity(case: Case) -> Tensor:
     if case.explainer is None:
         raise ConfigError("max-sensitivity explains changed clips again; give the explainer")
-    target: TargetLike = None
-    if case.explainer.any_target:  # by prompts where there are any, which need not be among the classifier's own
-        target = case.explanation.target_names if case.explainer.classifier.any_label else case.target
-    return max_sensitivity(case.explainer, case.explanation.input, target)
+    target: TargetLike = case.target
+    if case.explanation.labels is not None:  # a prompt has no number in the classifier
+        target = case.explanation.target_names
+    return max_sensitivity(case.explainer, case.explanation.input, target if case.explainer.any_target else None)
 
 
 ENTRIES = (

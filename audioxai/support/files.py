@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -28,13 +28,11 @@ def write_whole(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
-        temporary = Path(name)
-        with os.fdopen(handle, "w+b") as file:
+        temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex}.part")
+        with temporary.open("x+b") as file:  # with the permissions that the user's files have
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except AudioXAIError:  # some are OSErrors, but tell already what went wrong
         raise

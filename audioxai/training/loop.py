@@ -1,40 +1,38 @@
-"""One training loop, for every learned explainer and classifier, on Accelerate.
+"""One training loop, for every learned explainer and classifier.
 
 Each epoch seeds all random numbers from (seed, epoch), so a run that is killed at any moment and resumed from the
-last checkpoint gives the same weights, to the bit on a CPU. A checkpoint is one safetensors file, written whole or
-not at all. The caller's random state is left as it was.
+last checkpoint gives the same weights, to the bit on a CPU. The caller's process is left as it was: its random state,
+and whatever Accelerate it uses, since mixed precision is torch's own here. It runs where the parameters are.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audioxai.errors import ConfigError, InputError, OutputError
-from audioxai.support.files import write_bytes
+from audioxai.errors import ConfigError, InputError
 from audioxai.support.progress import disable
+from audioxai.training.parallel import Processes
 from audioxai.training.randomness import own_random_state, renew_workers, seed_everything
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from audioxai.training.run_state import History, RunState
 
 __all__ = ["History", "TrainingOptions", "train"]
 
 Losses = dict[str, Tensor]
-History = list[dict[str, float]]
 Precision = Literal["no", "bf16", "fp16"]
 
 _WARM_UP, _LAST_RATE = 0.1, 0.01
+_TYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_SHOWN = 0.5  # seconds between two looks at the losses for the progress bar
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,9 @@ def train(
     name: str = "fit",
     identity: Mapping[str, Any] | None = None,
 ) -> History:
-    """Fit the parameters of ``module`` in place.
+    """Fit the parameters of ``module`` in place, on the device where they are.
+
+    Where ``accelerate launch`` or torchrun has started several processes, each takes its share of the batches.
 
     Args:
         module: holds the parameters to learn.
@@ -115,55 +115,53 @@ def train(
     for given in (loader, val_loader):
         if given is not None and not hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
             raise InputError(f"a loader is a list of batches or a DataLoader; got {type(given).__name__}")
-    accelerator = _accelerator(module, options.precision)
-    run = _Run(module, step)
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:
         raise ConfigError(f"{name}: all parameters are frozen, so that none can learn; call .requires_grad_(True)")
+    device = parameters[0].device
+    processes = Processes(device)
+    run = processes.average_gradients(_Run(module, step))
+    loader = processes.share(loader)
     optimizer = torch.optim.AdamW(parameters, options.lr, weight_decay=options.weight_decay)
-    prepared_run, prepared = accelerator.prepare(run, optimizer)
-    if accelerator.num_processes > 1 and isinstance(loader, torch.utils.data.DataLoader):
-        loader = accelerator.prepare(loader)
-    state = _State(module, optimizer, options, identity or {})
+    autocast = torch.autocast(device.type, _TYPES[options.precision], enabled=options.precision != "no")
+    scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+    state = RunState(
+        module, optimizer, scaler, epochs=options.epochs, patience=options.patience,
+        path=None if options.checkpoint is None else Path(options.checkpoint), seconds=options.checkpoint_seconds,
+        identity={**options.identity(), **(identity or {})},
+    )  # fmt: skip
     state.batches = _length(loader) or 0
-    with own_random_state(parameters[0].device, loader, val_loader):
+    with own_random_state(device, loader, val_loader):
         state.resume()
-        while state.epoch < options.epochs and not state.stopped:
+        while not state.done:
             seed_everything(options.seed * 1_000_003 + state.epoch, loader)
             if options.checkpoint is not None:
                 renew_workers(loader)
-            start, batches, clips = time.perf_counter(), 0, 0
-            sums: dict[str, Tensor] = {}
+            start, epoch = time.perf_counter(), _Epoch(state.epoch + 1, device)
             module.train()
-            for batch in _progress(loader, state, options, accelerator, name):
-                _set_rate(prepared, options, state, batches)
-                with accelerator.autocast():
-                    losses = prepared_run(batch)
-                if not torch.isfinite(losses["loss"]):
-                    raise InputError(
-                        f"the loss of batch {batches} in epoch {state.epoch + 1} is {float(losses['loss'].detach())}; "
-                        "lower lr or check the batch"
-                    )
-                prepared.zero_grad(set_to_none=True)
-                accelerator.backward(losses["loss"])
-                accelerator.clip_grad_norm_(parameters, options.clip_norm)
-                prepared.step()
-                size = _clips_in(batch)
-                for key, value in losses.items():
-                    sums[key] = sums.get(key, 0.0) + size * value.detach().float()  # a GPU's, to be read at the end
-                batches, clips = batches + 1, clips + size
-                state.show(sums, clips)
-            if batches == 0:
+            for batch in epoch.show(loader, f"{name} {state.epoch + 1}/{options.epochs}", state, options, processes):
+                _set_rate(optimizer, options, state, epoch.batches)
+                with autocast:
+                    losses = run(batch)
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(losses["loss"]).backward()
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+                epoch.add(losses, _clips_in(batch), parameters)
+                scaler.step(optimizer)
+                scaler.update()
+            if epoch.batches == 0:
                 again = "" if state.epoch == 0 else f" in epoch {state.epoch + 1}: it can be read only once"
                 raise InputError(f"the loader yields no batch{again}; pass a list or a DataLoader that is not empty")
-            state.batches = batches
-            means = {k: float(v) / clips for k, v in sums.items()}
+            means = epoch.means()
+            state.batches = epoch.batches
             if val_loader is not None:
                 seed_everything(options.seed, val_loader)  # the same draws in every epoch
-                means["val_loss"] = _validate(module, step, val_loader, accelerator)
-            record = {"epoch": float(state.epoch + 1), **_over_processes(means, accelerator)}
+                with autocast:
+                    means["val_loss"] = _validate(module, step, val_loader)
+            record = {"epoch": float(state.epoch + 1), **processes.mean(means)}
             record["seconds"] = time.perf_counter() - start
-            state.finish_epoch(record, write=accelerator.is_main_process)
+            state.finish_epoch(record, write=processes.first)
         state.restore_best()
     return state.history
 
@@ -180,124 +178,68 @@ class _Run(nn.Module):
         return self.step(batch)
 
 
-class _State:
-    """Where a run is: epoch, history, best weights; and the checkpoint that keeps it."""
+class _Epoch:
+    """The losses of an epoch, added up where they are computed, and whether all of them were finite."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        options: TrainingOptions,
-        identity: Mapping[str, Any],
-    ) -> None:
-        self.module = module
-        self.optimizer = optimizer
-        self.options = options
-        self.identity = {**options.identity(), **identity}
-        self.path = None if options.checkpoint is None else Path(options.checkpoint)
-        self.epoch = 0
-        self.batches = 0  # in an epoch, once known
-        self.history: History = []
-        self.best: dict[str, Tensor] = {}
-        self.best_epoch = 0
-        self.bar: Any = None
-        self.saved = time.perf_counter()
+    def __init__(self, number: int, device: torch.device) -> None:
+        self.number = number
+        self.batches = 0
+        self.clips = 0
+        self._sums: dict[str, Tensor] = {}
+        self._unread: list[Tensor] = []
+        self._between = _steps_between_looks(device)
 
-    @property
-    def stopped(self) -> bool:
-        return self.options.patience is not None and self.epoch - self.best_epoch >= self.options.patience
+    def show(
+        self, loader: Iterable[Any], title: str, state: RunState, options: TrainingOptions, processes: Processes
+    ) -> Iterator[Any]:
+        """The batches, and a progress bar with the means so far."""
+        from tqdm.auto import tqdm
 
-    def show(self, sums: Mapping[str, Tensor], clips: int) -> None:
-        if self.bar is not None and not self.bar.disable:
-            self.bar.set_postfix({k: f"{float(v) / clips:.3f}" for k, v in sums.items()}, refresh=False)
+        hidden = disable(options.progress and processes.first_here)
+        bar = tqdm(loader, desc=title, total=_length(loader), leave=self.number == options.epochs, disable=hidden)
+        shown = time.perf_counter()
+        for batch in bar:
+            yield batch
+            if not bar.disable and time.perf_counter() - shown > _SHOWN:
+                bar.set_postfix({k: f"{float(v) / self.clips:.3f}" for k, v in self._sums.items()}, refresh=False)
+                shown = time.perf_counter()
 
-    def finish_epoch(self, record: dict[str, float], *, write: bool) -> None:
-        watched = "val_loss" if "val_loss" in record else "loss"
-        before = [past.get(watched, math.inf) for past in self.history]
-        if self.options.patience is not None and all(record[watched] < past for past in before):
-            self.best = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
-            self.best_epoch = self.epoch + 1
-        self.epoch += 1
-        self.history.append(record)
-        due = time.perf_counter() - self.saved >= self.options.checkpoint_seconds
-        if self.path is not None and write and (due or self.stopped or self.epoch == self.options.epochs):
-            self.save(self.path)
-            self.saved = time.perf_counter()
+    def add(self, losses: Losses, clips: int, parameters: Sequence[Tensor]) -> None:
+        """Add the losses of a batch; when they are not finite, its gradients are emptied, and the run ends soon.
 
-    def restore_best(self) -> None:
-        if self.best:
-            self.module.load_state_dict(self.best)
+        Raises:
+            InputError: a loss is not finite.
+        """
+        loss = losses["loss"].detach()
+        self._unread.append(loss)
+        self.batches, self.clips = self.batches + 1, self.clips + clips
+        if len(self._unread) >= self._between:
+            self._look()
+        else:  # what spoils no weight may be found out later
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad.copy_(torch.where(torch.isfinite(loss), parameter.grad, 0))
+        for key, value in losses.items():
+            self._sums[key] = self._sums.get(key, 0.0) + clips * value.detach().float()
 
-    def save(self, path: Path) -> None:
-        from safetensors.torch import save
+    def means(self) -> dict[str, float]:
+        """Means over the clips."""
+        self._look()
+        return {key: float(value) / self.clips for key, value in self._sums.items()}
 
-        tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
-        meta = {
-            "options": self.identity,
-            "epoch": self.epoch,
-            "batches": self.batches,
-            "best_epoch": self.best_epoch,
-            "history": self.history,
-        }
-        # Copies, since safetensors refuses weights that are tied.
-        plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        blob = save(plain, {"run": json.dumps(meta)})
-        write_bytes(path, blob)
-
-    def resume(self) -> None:
-        if self.path is None or not self.path.exists():
-            return
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                meta = json.loads((file.metadata() or {})["run"])
-                found = dict(meta["options"])
-                progress = int(meta["epoch"]), int(meta["batches"]), int(meta["best_epoch"]), list(meta["history"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-            raise OutputError(
-                f"the checkpoint {str(self.path)!r} cannot be read ({error}); delete it to start anew"
-            ) from error
-        mine = json.loads(json.dumps(self.identity))
-        if found != mine:
-            other = [
-                f"{k}={found.get(k)!r}, now {mine.get(k)!r}" for k in {**found, **mine} if found.get(k) != mine.get(k)
-            ]
-            raise ConfigError(
-                f"the checkpoint {str(self.path)!r} belongs to a run with {'; '.join(other)}; use the same, another "
-                "file, or delete it"
-            )
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        try:
-            self.module.load_state_dict(part("module."))
-        except RuntimeError as error:
-            raise ConfigError(f"the checkpoint {str(self.path)!r} belongs to another model: {error}") from error
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimizer.").items():
-            index, slot = key.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = value
-        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.best = part("best.")
-        self.epoch, self.batches, self.best_epoch, self.history = progress
+    def _look(self) -> None:
+        first = self.batches - len(self._unread)
+        for number, value in enumerate(torch.stack(self._unread).tolist() if self._unread else [], first):
+            if not math.isfinite(value):
+                raise InputError(
+                    f"the loss of batch {number} in epoch {self.number} is {value}; lower lr or check the batch"
+                )
+        self._unread.clear()
 
 
-def _accelerator(module: nn.Module, precision: Precision) -> Accelerator:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    cpu = next(module.parameters()).device.type == "cpu"
-    try:
-        return Accelerator(mixed_precision=precision, cpu=cpu)
-    except ValueError:  # an earlier run in this process chose another precision
-        AcceleratorState._reset_state(reset_partial_state=True)
-        return Accelerator(mixed_precision=precision, cpu=cpu)
+def _steps_between_looks(device: torch.device) -> int:
+    """Steps between two looks at whether the losses were finite, for which the process must wait for a GPU."""
+    return 1 if device.type == "cpu" else 32
 
 
 def _length(loader: Iterable[Any]) -> int | None:
@@ -307,22 +249,7 @@ def _length(loader: Iterable[Any]) -> int | None:
         return None
 
 
-def _progress(
-    loader: Iterable[Any], state: _State, options: TrainingOptions, accelerator: Accelerator, name: str
-) -> Iterator[Any]:
-    from tqdm.auto import tqdm
-
-    state.bar = tqdm(
-        loader,
-        desc=f"{name} {state.epoch + 1}/{options.epochs}",
-        total=_length(loader),
-        leave=state.epoch + 1 == options.epochs,
-        disable=disable(options.progress and accelerator.is_local_main_process),
-    )
-    yield from state.bar
-
-
-def _set_rate(optimizer: Any, options: TrainingOptions, state: _State, batch: int) -> None:
+def _set_rate(optimizer: torch.optim.Optimizer, options: TrainingOptions, state: RunState, batch: int) -> None:
     """Warm-up, then a cosine, as a function of how far the run is; of the epoch alone while its length is unknown."""
     within = batch / state.batches if state.batches else 0.0
     done = min(1.0, (state.epoch + min(within, 1.0)) / options.epochs)
@@ -335,15 +262,12 @@ def _set_rate(optimizer: Any, options: TrainingOptions, state: _State, batch: in
 
 
 @torch.no_grad()
-def _validate(
-    module: nn.Module, step: Callable[[Any], Losses], loader: Iterable[Any], accelerator: Accelerator
-) -> float:
+def _validate(module: nn.Module, step: Callable[[Any], Losses], loader: Iterable[Any]) -> float:
     module.eval()
     total, clips = 0.0, 0
     for batch in loader:
         size = _clips_in(batch)
-        with accelerator.autocast():
-            total += size * float(step(batch)["loss"].detach())
+        total += size * float(step(batch)["loss"].detach())
         clips += size
     if clips == 0:
         raise InputError("val_loader yields no batch; pass a list or a DataLoader that is not empty")
@@ -355,11 +279,3 @@ def _clips_in(batch: Any) -> int:
     while isinstance(batch, Mapping | tuple | list) and len(batch):
         batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
     return len(batch) if isinstance(batch, Tensor | np.ndarray) and batch.ndim else 1
-
-
-def _over_processes(means: dict[str, float], accelerator: Accelerator) -> dict[str, float]:
-    """Means over all processes, so that each records the same and they stop together."""
-    if accelerator.num_processes == 1:
-        return means
-    values = torch.tensor(list(means.values()), dtype=torch.float64, device=accelerator.device)
-    return dict(zip(means, accelerator.reduce(values, reduction="mean").tolist(), strict=True))

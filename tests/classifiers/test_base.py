@@ -175,3 +175,9 @@ def test_what_was_built_can_be_read():
     shown = repr(networks.log_mel_cnn())
     assert "sample_rate=8000" in shown and "labels=" in shown
     assert "n_mels=20" in repr(ax.LogMel(8000, 20)) and "power=2" in repr(ax.LogMel(8000, 20, power=2))
+
+
+@pytest.mark.parametrize("labels", ["dogs", ["dog", 1, "rain", "bell"], [None] * 4])
+def test_labels_that_are_no_names(labels):
+    with pytest.raises(ConfigError, match="must be a list of names"):
+        ax.AudioClassifier(networks.log_mel_cnn().network, sample_rate=8000, labels=labels)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import audioxai as ax
-from audioxai.errors import ConfigError
+from audioxai.errors import ConfigError, TargetError
 from audioxai.metrics import clip_scores
 
 
@@ -74,3 +74,9 @@ def test_the_target_does_not_change_a_control(classifier):
         assert torch.equal(made.explain(networks.clips(), 0).mask, made.explain(networks.clips(), 3).mask)
         assert made.fit() is made
         assert torch.equal(made.attribute(networks.clips()), made.explain(networks.clips()).mask)
+
+
+def test_a_target_that_is_no_score_is_refused_at_once():
+    for method in (ax.AllOnes, ax.RandomMask, ax.EnergyMask):
+        with pytest.raises(TargetError, match=r"callable target must return \(2,\) scores"):
+            method(networks.log_mel_cnn()).explain(networks.clips(2, 2000), lambda logits: logits)

@@ -10,7 +10,7 @@ import torch
 
 import audioxai as ax
 from audioxai.errors import ConfigError, InputError
-from audioxai.metrics import STANDARD, Results, clip_scores, evaluate, judge_scores
+from audioxai.metrics import STANDARD, Results, cascading_randomisation, clip_scores, evaluate, judge_scores
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +183,22 @@ def test_one_bad_clip_does_not_lose_the_others(classifier, where):
         scores, expected = found.scores["AllOnes"][name], whole.scores["AllOnes"][name]
         assert scores[2].isnan()
         torch.testing.assert_close(scores[[0, 1, 3]], expected[[0, 1, 3]])
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_no_pass_is_larger_than_max_batch(heard):
+    """Of judges, robustness and randomisation too, which ask the network beside the explainer."""
+    explained, judge = networks.log_mel_cnn(), networks.log_mel_cnn()
+    sizes = []
+    for classifier in (explained, judge):
+        classifier.network.register_forward_pre_hook(lambda _module, given: sizes.append(len(given[0])))
+    explainer, clips = ax.EnergyMask(explained, max_batch=2, heard=heard), networks.clips(5, 2000)
+    explainer.classifier.layers  # noqa: B018 - found by passes of its own
+    sizes.clear()
+    results = evaluate([explainer], [clips], metrics=["AI", "insertion", "max-sensitivity"], judges=[judge])
+    assert results.scores["EnergyMask"]["judge AD"].isfinite().any()
+    cascading_randomisation(explainer, clips, layers=["head"])
+    assert max(sizes) == 2
+    whole = evaluate([ax.EnergyMask(explained, heard=heard)], [clips], metrics=["AI"], judges=[judge])
+    for name in ("judge AD", "judge Fid-In"):
+        torch.testing.assert_close(results.scores["EnergyMask"][name], whole.scores["EnergyMask"][name], equal_nan=True)

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from audioxai.errors import ConfigError, InputError, OutputError
-from audioxai.training import loop as training
+from audioxai.training import loop, run_state
 from audioxai.training.loop import TrainingOptions, train
 
 HERE = Path(__file__).parents[1]
@@ -378,6 +379,75 @@ def test_mixed_precision_changes_the_digits_and_not_the_weights_type():
         torch.testing.assert_close(mixed.line.weight, whole.line.weight, rtol=0.1, atol=0.1)
 
 
+def test_half_precision_on_a_cpu_resumes_to_the_bit(tmp_path):
+    """Gradients of 1e-7 are lost in float16 unless the loss is scaled, and the scale belongs to the checkpoint."""
+    small = [(x, 1e-4 * y) for x, y in batches()]
+    whole, history = fit(small, precision="fp16", epochs=3)
+    assert not equal(weights(whole), weights(fit(small, epochs=3)[0]))
+    assert history[-1]["loss"] < history[0]["loss"]
+    module, count = Toy(), itertools.count()
+    interrupted(module, lambda: next(count) == 7, loader=small, precision="fp16", epochs=3, checkpoint=tmp_path / "run")
+    assert equal(weights(fit(small, precision="fp16", epochs=3, checkpoint=tmp_path / "run")[0]), weights(whole))
+
+
+PRECISIONS = """
+import sys, torch
+import test_loop
+assert "accelerate" not in sys.modules
+test_loop.fit(precision="bf16")
+assert "accelerate" not in sys.modules  # one process needs none
+import accelerate
+mine = accelerate.Accelerator(mixed_precision="bf16", cpu=True)
+before = dict(accelerate.state.AcceleratorState._shared_state)
+for precision in ("no", "fp16"):
+    test_loop.fit(precision=precision)
+    assert mine.mixed_precision == "bf16" and accelerate.Accelerator().mixed_precision == "bf16"
+assert dict(accelerate.state.AcceleratorState._shared_state) == before
+with mine.autocast():
+    assert torch.ones(2, 2).matmul(torch.ones(2, 2)).dtype == torch.bfloat16
+"""
+
+
+def test_a_users_own_accelerate_is_left_alone():
+    path = os.pathsep.join([str(HERE / "training"), ENVIRONMENT["PYTHONPATH"]])
+    subprocess.run([sys.executable, "-c", PRECISIONS], env={**ENVIRONMENT, "PYTHONPATH": path}, check=True)
+
+
+class Reads(TorchDispatchMode):
+    """Counts what waits for a device: numbers that are read from it."""
+
+    WAITS = tuple(getattr(torch.ops.aten, name).default for name in ("_local_scalar_dense", "nonzero", "equal"))
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in self.WAITS
+        return function(*args, **kwargs or {})
+
+
+def test_a_step_does_not_wait_for_the_device(monkeypatch):
+    monkeypatch.setattr(loop, "_steps_between_looks", lambda _device: 1000)
+    # AdamW counts its steps in tensors, which stay on the CPU.
+    monkeypatch.setattr(torch.optim, "AdamW", lambda parameters, lr, weight_decay: torch.optim.SGD(parameters, lr))
+    read = {}
+    for count in (3, 30):
+        with Reads() as reads:
+            fit(batches()[:1] * count, epochs=1)
+        read[count] = reads.count
+    assert read[3] == read[30]
+
+
+def test_a_loss_that_is_read_late_loses_no_weights(monkeypatch):
+    monkeypatch.setattr(loop, "_steps_between_looks", lambda _device: 4)
+    module, bad = Toy(), batches()
+    bad[1] = (bad[1][0], bad[1][1] * math.nan)
+    with pytest.raises(InputError, match=r"batch 1 in epoch 1 is nan"):
+        fit(bad, module=module)
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
@@ -420,8 +490,8 @@ def test_a_finished_run_is_not_run_again(tmp_path):
 
 @pytest.mark.parametrize(("seconds", "saved"), [(0.0, [1, 2, 3, 4]), (1e9, [4])])
 def test_checkpoints_may_be_rare_but_for_the_last(tmp_path, monkeypatch, seconds, saved):
-    save, epochs = training._State.save, []
-    monkeypatch.setattr(training._State, "save", lambda state, path: (epochs.append(state.epoch), save(state, path)))
+    save, epochs = run_state.RunState.save, []
+    monkeypatch.setattr(run_state.RunState, "save", lambda state, path: (epochs.append(state.epoch), save(state, path)))
     first, _ = fit(checkpoint=tmp_path / "run", checkpoint_seconds=seconds)
     assert epochs == saved
     again, _ = fit("no loader is read", module=Toy(5), step=None, checkpoint=tmp_path / "run")  # other seconds

@@ -57,7 +57,7 @@ class NotFittedError(AudioXAIError, ValueError, AttributeError):
 
 
 class MissingDependencyError(AudioXAIError, ImportError):
-    """An optional package that is needed and absent or broken."""
+    """A package that is needed and absent or broken."""
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:

@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
+from audioxai.explainers.registry import EXPLAINERS
 from audioxai.version import __version__
 
 sys.path.append(str(Path(__file__).parent / "_ext"))
@@ -71,6 +74,31 @@ def short_names(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, name)
 
 
+class Methods(SphinxDirective):
+    """Table and contents of all registered explainers, by what stands in front of their pages."""
+
+    def run(self) -> list[nodes.Node]:
+        found = {}
+        for page in sorted(Path(self.env.doc2path(self.env.docname)).parent.glob("*.md")):
+            self.env.note_dependency(str(page))
+            if match := re.match(r"---\n(.*?)\n---\n", page.read_text(), re.DOTALL):
+                facts = yaml.safe_load(match[1])
+                found[facts["explainer"]] = page.stem, facts
+        if found.keys() != EXPLAINERS.keys():
+            raise self.error(f"explainers without a page, or pages without one: {found.keys() ^ EXPLAINERS.keys()}")
+        lines = [
+            "| method | `--method` | kind | backward pass | passes, class given | passes, predicted class |",
+            "|---|---|---|---|---|---|",
+        ]
+        for key, kind in EXPLAINERS.items():
+            page, facts = found[key]
+            cells = f"{facts['kind']} | {facts['backward']} | `{facts['passes']}` | `{facts['passes-predicted']}`"
+            lines.append(f"| [{kind.__name__}]({page}.md) | `{key}` | {cells} |")
+        contents = "\n".join(found[key][0] for key in EXPLAINERS)
+        lines += ["", "```{toctree}", ":hidden:", "", contents, "```"]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 def _inline(translator: Any, node: nodes.math) -> None:
     translator.body.append(tex2mathml(node.astext()))
     raise nodes.SkipNode
@@ -83,6 +111,7 @@ def _block(translator: Any, node: nodes.math_block) -> None:
 
 def setup(app: Sphinx) -> None:
     """Formulas become MathML, which browsers draw themselves: no script and no network, at build time or later."""
+    app.add_directive("methods", Methods)
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("autodoc-process-docstring", plain_text, priority=400)  # before Napoleon
     app.connect("missing-reference", short_names)

@@ -36,3 +36,20 @@ def data_root() -> Path:
 def browser() -> Iterator[Any]:
     """The browser that all tests of pages share."""
     yield from browsing.open_browser()
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a test registers is forgotten afterwards."""
+    from audioxai.adapters import ADAPTERS
+    from audioxai.data import CONDITIONS
+    from audioxai.data.registry import DATA_SETS
+    from audioxai.explainers.registry import EXPLAINERS
+    from audioxai.metrics import METRICS
+
+    known: list[dict[str, Any]] = [ADAPTERS, CONDITIONS, DATA_SETS, EXPLAINERS, METRICS]
+    before = [dict(registry) for registry in known]
+    yield
+    for registry, entries in zip(known, before, strict=True):
+        registry.clear()
+        registry.update(entries)

@@ -1,39 +1,43 @@
-"""Every public explainer, with options that make it quick."""
+"""Every registered explainer, with options that make it quick: what is registered is tested."""
 
 from __future__ import annotations
+
+import inspect
+from typing import Any
 
 import networks
 
 import audioxai as ax
+from audioxai.benchmark import methods
+from audioxai.explainers.perturbation import Tiled
+from audioxai.explainers.registry import EXPLAINERS as REGISTERED
 
-TILED = {"tiles": (2, 3), "progress": False}
-EXPLAINERS = {
-    "L-MAC": lambda c, **o: ax.LMAC(c, width=8, **o),
-    "L2I": lambda c, **o: ax.L2I(c, components=8, width=8, **o),
-    "LMACTD": lambda c, **o: ax.LMACTD(c, channels=8, **o),
-    "LMACZS": lambda c, **o: ax.LMACZS(
-        c if isinstance(c, ax.ZeroShotClassifier) else networks.zero_shot(c), width=8, **o
-    ),
-    "Saliency": ax.Saliency,
-    "InputXGradient": ax.InputXGradient,
-    "SmoothGrad": lambda c, **o: ax.SmoothGrad(c, n_samples=3, **o),
-    "IntegratedGradients": lambda c, **o: ax.IntegratedGradients(c, n_steps=5, **o),
-    "GuidedBackprop": ax.GuidedBackprop,
-    "GradCAM": ax.GradCAM,
-    "GradCAMPlusPlus": ax.GradCAMPlusPlus,
-    "GuidedGradCAM": ax.GuidedGradCAM,
-    "ScoreCAM": lambda c, **o: ax.ScoreCAM(c, progress=False, **o),
-    "GScoreCAM": lambda c, **o: ax.GScoreCAM(c, k=5, progress=False, **o),
-    "GradientSHAP": lambda c, **o: ax.GradientSHAP(c, n_samples=4, **o),
-    "DeepSHAP": ax.DeepSHAP,
-    "KernelSHAP": lambda c, **o: ax.KernelSHAP(c, n_samples=20, **TILED, **o),
-    "Occlusion": lambda c, **o: ax.Occlusion(c, **TILED, **o),
-    "LIME": lambda c, **o: ax.LIME(c, n_samples=20, **TILED, **o),
-    "AllOnes": ax.AllOnes,
-    "RandomMask": ax.RandomMask,
-    "EnergyMask": ax.EnergyMask,
+_FEW = {"tiles": (2, 3), "progress": False}
+QUICK: dict[str, dict[str, Any]] = {
+    "LMAC": {"width": 8},
+    "LMACTD": {"channels": 8},
+    "LMACZS": {"width": 8},
+    "L2I": {"components": 8, "width": 8},
+    "SmoothGrad": {"n_samples": 3},
+    "IntegratedGradients": {"n_steps": 5},
+    "ScoreCAM": {"progress": False},
+    "GScoreCAM": {"k": 5, "progress": False},
+    "GradientSHAP": {"n_samples": 4},
+    "KernelSHAP": {"n_samples": 20, **_FEW},
+    "Occlusion": _FEW,
+    "LIME": {"n_samples": 20, **_FEW},
 }
-LEARNED = {"L-MAC", "L2I", "LMACTD", "LMACZS"}
-GUIDED = {"GuidedBackprop", "GuidedGradCAM"}
-NOT_ON_SAMPLES = {"L2I", "LMACTD"}
+EXPLAINERS = {kind.__name__: kind for kind in REGISTERED.values()}
+LEARNED = {name for name, kind in EXPLAINERS.items() if issubclass(kind, ax.LearnedExplainer)}
+GUIDED = {name for name, kind in EXPLAINERS.items() if "activations" in inspect.signature(kind).parameters}
+CONTROLS = {REGISTERED[key].__name__ for key in methods.CONTROLS}
+TILED = {name for name, kind in EXPLAINERS.items() if issubclass(kind, Tiled)}
+NOT_ON_SAMPLES = {name for name, kind in EXPLAINERS.items() if "waveform" not in kind.spaces}
 RANDOM = {"SmoothGrad", "GradientSHAP", "KernelSHAP", "LIME", "RandomMask"}
+
+
+def make(name: str, classifier: ax.AudioClassifier, **options: Any) -> ax.Explainer:
+    """An explainer of a classifier, not fitted; prompts are made of the classes for one that needs them."""
+    if name == "LMACZS" and not isinstance(classifier, ax.ZeroShotClassifier):
+        classifier = networks.zero_shot(classifier)
+    return EXPLAINERS[name](classifier, **{**QUICK.get(name, {}), **options})

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The adapters beside the packages that they wrap, each in an environment of its own, since these seldom agree on one torch.
 #
-#     tests/neighbours.sh FOLDER [speechbrain torchaudio timm onnxruntime transformers4]
+#     tests/neighbours.sh FOLDER [speechbrain timm onnxruntime transformers4]
 #
 # Makes what is missing below FOLDER, then runs the tests in each, all of them if none is named. Some gigabytes each; with
 # PIP_CONSTRAINT=FILE, pip takes the versions in that file, such as a torch for the CPU alone.
@@ -11,9 +11,9 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 shift
 root=$(cd "$(dirname "$0")/.." && pwd)
-[ $# -gt 0 ] || set -- speechbrain torchaudio timm onnxruntime transformers4
+[ $# -gt 0 ] || set -- speechbrain timm onnxruntime transformers4
 
-run() { # NAME "TESTS" PACKAGES...: torchaudio and torchvision come with a torch of their own choice
+run() { # NAME "TESTS" PACKAGES...: torchvision comes with a torch of its own choice
   local name=$1 tests=$2
   shift 2
   if [ ! -e "$folder/$name/made" ]; then
@@ -30,12 +30,11 @@ run() { # NAME "TESTS" PACKAGES...: torchaudio and torchvision come with a torch
 failed=""
 for name in "$@"; do
   case $name in
-    speechbrain) run $name "tests/adapters/test_neighbours.py -k speechbrain" speechbrain torchaudio ;;
-    torchaudio) run $name "tests/adapters/test_neighbours.py -k torchaudio" torchaudio ;;
+    speechbrain) run $name "tests/adapters/test_neighbours.py -k speechbrain" speechbrain ;;
     timm) run $name "tests/adapters/test_neighbours.py -k timm" timm torchvision ;;
     onnxruntime) run $name "tests/adapters/test_neighbours.py -k onnx" onnx onnxruntime ;;
     transformers4) run $name "tests/adapters/test_huggingface.py tests/adapters/test_tokens.py tests/adapters/test_clap.py tests/adapters/test_msclap.py tests/adapters/test_whisper_frontend.py tests/adapters/test_windows.py" "transformers<5" ;;
-    *) echo "unknown: $name; known are speechbrain, torchaudio, timm, onnxruntime, transformers4"; exit 2 ;;
+    *) echo "unknown: $name; known are speechbrain, timm, onnxruntime, transformers4"; exit 2 ;;
   esac
 done
 if [ -n "$failed" ]; then

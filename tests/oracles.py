@@ -57,24 +57,6 @@ def stft(
     return np.stack(frames, axis=1)
 
 
-def istft(spectrum: np.ndarray, n_fft: int, win_length: int, hop: int, window_name: str, length: int) -> np.ndarray:
-    """(F, N) complex to (T,): least squares, sum of windowed frames over sum of squared windows, sample by sample."""
-    bins, frames = spectrum.shape
-    k, n = np.arange(bins)[None], np.arange(n_fft)[:, None]
-    twice = np.where((k == 0) | (2 * k == n_fft), 1.0, 2.0)
-    inverse = twice * np.exp(2j * np.pi * k * n / n_fft) / n_fft
-    w = padded_window(window_name, win_length, n_fft)
-    total = n_fft + hop * (frames - 1) + length
-    above, below = np.zeros(total), np.zeros(total)
-    for i in range(frames):
-        piece = (inverse @ spectrum[:, i]).real
-        for j in range(n_fft):
-            above[i * hop + j] += w[j] * piece[j]
-            below[i * hop + j] += w[j] ** 2
-    kept = slice(n_fft // 2, n_fft // 2 + length)
-    return above[kept] / np.where(below[kept] > 0, below[kept], 1.0)
-
-
 def hz_to_mel(hz: float, mel_scale: str) -> float:
     if mel_scale == "htk":
         return 2595.0 * math.log10(1.0 + hz / 700.0)

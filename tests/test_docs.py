@@ -14,22 +14,17 @@ import listeners
 import networks
 import pytest
 import torch
+from every_explainer import EXPLAINERS, LEARNED, make
 from test_readme import ROOT, blocks
 
 import audioxai as ax
 import audioxai.listening  # the others are there
 from audioxai.data import make_scene
+from audioxai.explainers import registry
 
 DOCS = ROOT / "docs"
 PAGES = [page.relative_to(DOCS).as_posix() for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts]
 WITH_CODE = [page for page in PAGES if blocks(f"docs/{page}")]
-EXPLAINERS = {
-    name: getattr(ax, name)
-    for name in ax.__all__
-    if isinstance(getattr(ax, name), type) and issubclass(getattr(ax, name), ax.Explainer)
-}
-for base in ("Explainer", "LearnedExplainer"):
-    del EXPLAINERS[base]
 
 
 @pytest.mark.slow
@@ -134,6 +129,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("page", WITH_CODE)
 @pytest.mark.filterwarnings("ignore:.*attributions miss")
+@pytest.mark.usefixtures("registries")
 def test_code(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
@@ -160,42 +156,37 @@ def test_the_page_on_adapters_quotes_errors_as_they_are():
 
 
 def described():
-    """Class to (page, passes with a class given, passes for the predicted class), from the table of methods."""
-    row = r"^\| \[(\w+)\]\(([\w-]+\.md)\) \|.*\| `(.+?)` \| `(.+?)` \|$"
-    return {name: rest for name, *rest in re.findall(row, (DOCS / "methods" / "index.md").read_text(), re.MULTILINE)}
+    """Class to its page's text and what stands in front of it, from which the index is made."""
+    names = {key: kind.__name__ for key, kind in registry.EXPLAINERS.items()}
+    found = {}
+    for page in (DOCS / "methods").glob("*.md"):
+        if match := re.match(r"---\n(.*?)\n---\n(.*)", page.read_text(), re.DOTALL):
+            facts = dict(line.split(": ") for line in match[1].splitlines())
+            assert names[facts["explainer"]] not in found, f"two pages of {facts['explainer']}"
+            found[names[facts["explainer"]]] = match[2], facts
+    return found
 
 
 def test_every_public_explainer_has_a_page_that_names_it():
-    table = described()
-    assert set(table) == set(EXPLAINERS)
-    assert len({page for page, *_ in table.values()}) == len(table)
-    for name, (page, *_) in table.items():
-        text = (DOCS / "methods" / page).read_text()
+    pages = described()
+    assert set(pages) == set(EXPLAINERS)
+    for name, (text, facts) in pages.items():
         assert f"autoclass:: audioxai.{name}\n" in text
+        assert set(facts) == {"explainer", "kind", "backward", "passes", "passes-predicted"}, name
         for part in ("**Formula.**", "**Source.**", "**Cost.**", "**Distrust it**"):
-            assert part in text, f"{page} lacks {part}"
-
-
-OPTIONS = {
-    "LMAC": {"width": 8}, "LMACZS": {"width": 8}, "LMACTD": {"channels": 8}, "L2I": {"components": 4, "width": 8},
-    "SmoothGrad": {"n_samples": 7}, "IntegratedGradients": {"n_steps": 11}, "GScoreCAM": {"k": 5},
-    "GradientSHAP": {"n_samples": 7}, "KernelSHAP": {"n_samples": 20, "tiles": (2, 3)}, "Occlusion": {"tiles": (2, 3)},
-    "LIME": {"n_samples": 20, "tiles": (2, 3)},
-}  # fmt: skip
+            assert part in text, f"the page of {name} lacks {part}"
 
 
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_stated_passes_are_those_that_are_made(name):
-    classifier, clip = networks.log_mel_cnn(), networks.clips(1, 3000)
-    if name == "LMACZS":
-        classifier = networks.zero_shot(classifier)
-    explainer = EXPLAINERS[name](classifier, **OPTIONS.get(name, {}))
-    if isinstance(explainer, ax.LearnedExplainer):
+    explainer, clip = make(name, networks.log_mel_cnn()), networks.clips(1, 3000)
+    if name in LEARNED:
         explainer.fit([networks.clips(2, 3000)], epochs=1, progress=False)
     symbols = {key: getattr(explainer, key, None) for key in ("n_samples", "n_steps", "k")} | {"P": 6, "C": 16}
+    facts = described()[name][1]
     rows = []
-    classifier.network.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
-    for target, stated in zip((0, None), described()[name][1:], strict=True):
+    explainer.classifier.network.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    for target, stated in ((0, facts["passes"]), (None, facts["passes-predicted"])):
         rows.clear()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # so few steps miss completeness

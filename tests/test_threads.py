@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import networks
 import pytest
 import torch
-from every_explainer import EXPLAINERS, LEARNED
+from every_explainer import EXPLAINERS, LEARNED, make
 
 import audioxai as ax
 from audioxai.errors import TargetError
@@ -39,8 +39,8 @@ def state(classifier: ax.AudioClassifier) -> list[object]:
 
 def test_eight_threads_over_all_explainers(classifier):
     made = {}
-    for name, make in EXPLAINERS.items():
-        made[name] = make(classifier)
+    for name in EXPLAINERS:
+        made[name] = make(name, classifier)
         if name in LEARNED:
             made[name].fit([networks.clips(4, 2000)], epochs=1, progress=False)
     before = state(classifier)

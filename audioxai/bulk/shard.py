@@ -28,7 +28,7 @@ from audioxai.errors import (
     MissingDependencyError,
     OutputError,
 )
-from audioxai.sound.files import count_samples
+from audioxai.sound.containers import count_samples
 from audioxai.sound.inputs import as_waveform
 from audioxai.support.files import write_bytes
 

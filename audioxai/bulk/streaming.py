@@ -15,10 +15,10 @@ from torch import Tensor
 
 from audioxai.bulk.mask_files import MaskFader, MaskWriter
 from audioxai.classifiers.targets import TargetLike
-from audioxai.errors import AudioFileError, ConfigError
+from audioxai.errors import ConfigError
 from audioxai.explainers.explanation import Explanation
+from audioxai.sound.containers import count_samples, cut_short, open_audio
 from audioxai.sound.dsp import resample
-from audioxai.sound.files import count_samples, open_audio
 from audioxai.support.files import write_whole
 
 if TYPE_CHECKING:
@@ -201,10 +201,7 @@ class _Source:
         if missing > 0:
             block = self.file.read(missing, dtype="float32", always_2d=True)
             if len(block) < missing:
-                raise AudioFileError(
-                    f"{str(self.path)!r} is truncated: its header announces {self.total} samples, "
-                    f"{first + len(self.held) + len(block)} could be read"
-                )
+                raise cut_short(self.path, self.total, first + len(self.held) + len(block))
             self.held = np.concatenate([self.held, block.mean(1, dtype=np.float32)])
         return torch.from_numpy(self.held[: last - first].copy())
 

@@ -66,7 +66,7 @@ def benchmark(
     from audioxai.benchmark.report import write_report
     from audioxai.benchmark.run import run
     from audioxai.benchmark.settings import Settings
-    from audioxai.commands.jobs import own_classifier
+    from audioxai.commands.loading import own_classifier
     from audioxai.support.terminal import say, tell
 
     settings = Settings(

@@ -1,4 +1,4 @@
-"""The demo: train a small classifier on synthetic scenes, fit L-MAC, explain held-out mixtures, show and measure."""
+"""The command ``audioxai demo``: train on synthetic scenes, fit L-MAC, explain held-out mixtures, show and measure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.saving import save_classifier
+from audioxai.commands.options import Out, Overwrite
+from audioxai.commands.output_folders import output_folder
 from audioxai.data.scenes import EVENTS, SceneDataset
 from audioxai.explainers import LMAC, AllOnes, EnergyMask, Explainer, RandomMask
 from audioxai.explainers.explanation import Explanation
@@ -23,11 +25,18 @@ from audioxai.report import write_page
 from audioxai.report.plot import figure_png
 from audioxai.sound.frontends import LogMel
 from audioxai.support.files import write_bytes
+from audioxai.support.terminal import say
 from audioxai.training.recipes import accuracy, train_classifier
 
-__all__ = ["DemoSizes", "Mixtures", "mixtures", "run", "scene_classifier", "scene_explainer", "scene_loader"]
+__all__ = ["DemoSizes", "Mixtures", "demo", "mixtures", "run", "scene_classifier", "scene_explainer", "scene_loader"]
 
 RATE, SECONDS = 16000, 2.0
+
+
+def demo(out: Out = Path("audioxai-demo"), overwrite: Overwrite = False) -> None:
+    """Train on synthetic scenes, fit L-MAC, explain held-out mixtures: a table and a page to listen to."""
+    with output_folder(out, overwrite=overwrite):
+        run(out, say=say)
 
 
 @dataclass(frozen=True)

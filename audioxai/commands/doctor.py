@@ -1,4 +1,7 @@
-"""What is installed, what of it works, and how to mend the rest: the audio stack breaks in known ways."""
+"""The command ``audioxai doctor``: what is installed, what of it works, and how to mend the rest.
+
+The audio stack breaks in known ways.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Finding", "examine"]
+import typer
 
-_REQUIRED = (
-    "torch", "numpy", "scipy", "soundfile", "captum", "shap", "matplotlib", "safetensors", "accelerate", "torchmetrics",
-    "tqdm", "typer", "jinja2",
-)  # fmt: skip
-_OPTIONAL = ("torchaudio", "torchvision", "torchcodec", "transformers", "speechbrain")
+from audioxai.support.optional import FIXES
+from audioxai.support.terminal import say
+
+__all__ = ["Finding", "doctor", "examine"]
+
+_OPTIONAL = ("torchvision", "torchcodec", "transformers", "speechbrain")
 
 _SECONDS = 120  # longest import
 _REMEDIES = {
-    "torchaudio": "torchaudio must match torch: 2.11.0 loads neither beside CPU-only torch nor beside torch 2.15. "
-    "audioxai does not need it; while broken it also disables transformers' audio models: pip uninstall torchaudio",
+    **FIXES,
     "torchvision": "torchvision must match torch; while broken it can disable torchmetrics: pip uninstall torchvision",
     "torchcodec": "torchcodec needs FFmpeg; audioxai does not need it: pip uninstall torchcodec",
-    "transformers": "if a broken torchaudio is named above, mend or remove that first; else reinstall transformers",
+    "transformers": "if a broken torchaudio is named above, mend that first; else reinstall transformers",
 }
+
+
+def doctor() -> None:
+    """Check the installation and say how to mend it."""
+    broken = 0
+    for finding in examine():
+        say(f"{'ok ' if finding.ok else 'BAD'} {finding.name:14} {finding.seen}")
+        if not finding.ok:
+            say(f"    {'fix' if finding.required else 'optional; fix'}: {finding.remedy}")
+            broken += finding.required
+    if broken:
+        raise typer.Exit(1)
 
 
 @dataclass(frozen=True)
@@ -45,8 +60,11 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Import each package in a process of its own and read back a file in each format."""
     yield Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}")
-    for name in (*_REQUIRED, *_OPTIONAL):
-        yield _package(name, required=name in _REQUIRED)
+    required = [name for name, (_, extra) in _requirements().items() if not extra]
+    if not required:
+        yield Finding("audioxai", False, "no metadata, so its requirements are unknown", "pip install audioxai")
+    for name in (*required, *_OPTIONAL):
+        yield _package(name, required=name in required)
     yield from _formats()
     yield _accelerator()
 
@@ -56,8 +74,8 @@ def _package(name: str, *, required: bool) -> Finding:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         seen = "not installed" if required else "not installed (optional)"
-        return Finding(name, not required, seen, f"pip install {name}" if required else "", required)
-    oldest = _oldest().get(name, "0")
+        return Finding(name, not required, seen, FIXES.get(name, f"pip install {name}") if required else "", required)
+    oldest, _ = _requirements().get(name, ("0", False))
     if _numbers(version) < _numbers(oldest):
         return Finding(name, False, f"{version}, too old", f"pip install '{name}>={oldest}'", required)
     # The audio models of transformers are where a broken torchaudio shows.
@@ -77,14 +95,17 @@ def _package(name: str, *, required: bool) -> Finding:
 
 
 @functools.cache
-def _oldest() -> dict[str, str]:
-    """The oldest version of each package that will do, from the toolkit's own metadata."""
+def _requirements() -> dict[str, tuple[str, bool]]:
+    """Packages, the oldest version of each that will do, and whether only extras ask for it: the toolkit's metadata."""
     try:
         lines = importlib.metadata.requires("audioxai") or []
     except importlib.metadata.PackageNotFoundError:  # run from its sources
         return {}
-    found = (re.match(r"([\w.-]+)\s*>=\s*([\d.]+)", line) for line in lines)
-    return {match[1]: match[2] for match in found if match}
+    found = {}
+    for line in sorted(lines, key=lambda line: "extra ==" not in line):  # extras first: what is required overrules
+        oldest = re.search(r">=\s*([\d.]+)", line)
+        found[re.split(r"[^\w.-]", line)[0]] = (oldest[1] if oldest else "0", "extra ==" in line)
+    return found
 
 
 def _numbers(version: str) -> tuple[int, ...]:

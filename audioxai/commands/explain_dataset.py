@@ -7,7 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from audioxai.commands.options import FITTED, ExplainMethod, Model, Out, Own, Scale, Space, Wanted
+from audioxai.commands.loading import FITTED, load_explainer
+from audioxai.commands.options import Method, Model, Out, Own, Scale, Space, Wanted
 
 __all__ = ["explain_dataset"]
 
@@ -20,7 +21,7 @@ def explain_dataset(
     model: Model = None,
     classifier: Own = None,
     target: Wanted = None,
-    method: ExplainMethod = FITTED,
+    method: Method = FITTED,
     space: Space = None,
     scale: Scale = None,
     shard_size: Annotated[
@@ -39,15 +40,13 @@ def explain_dataset(
     'accelerate launch -m audioxai explain-dataset ...' or torchrun, or more than once.
     """
     from audioxai.bulk.dataset import explain_dataset as explain
-    from audioxai.commands.jobs import check_method, choose
     from audioxai.explainers.learned import LearnedExplainer
     from audioxai.support.processes import device_of, launched
     from audioxai.support.terminal import on_terminal, say, tell
 
     number, _ = launched()
-    check_method(method.value, model, classifier)
-    explainer, wanted = choose(
-        method.value, model, classifier, space and space.value, scale and scale.value, target, quiet=number > 0
+    explainer, wanted = load_explainer(
+        method, model, classifier, space and space.value, scale and scale.value, target, quiet=number > 0
     )
     if isinstance(explainer, LearnedExplainer):
         explainer.to(device_of(device, number))

@@ -1,4 +1,4 @@
-"""The command line: demo, fit, explain, explain-dataset, benchmark, listening-test, listening-results, doctor.
+"""The command line: the list of its commands, and what becomes of their errors.
 
 Results go to stdout; errors, each one line that starts with ``error:``, and progress go to stderr. Exit codes: 0 all
 done, 1 something failed, 2 wrong usage, 130 interrupted. ``AUDIOXAI_DEBUG=1`` shows the traceback of an error.
@@ -13,40 +13,20 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, NoReturn, Optional
+from typing import Annotated, NoReturn
 
 import typer
 
 from audioxai.commands.benchmark import benchmark
+from audioxai.commands.demo import demo
+from audioxai.commands.doctor import doctor
+from audioxai.commands.explain import explain
 from audioxai.commands.explain_dataset import explain_dataset
-from audioxai.commands.jobs import (
-    RATE,
-    check_method,
-    choose,
-    explain_all,
-    find_inputs,
-    fresh_classifier,
-    own_classifier,
-    train_or_load,
-)
+from audioxai.commands.fit import fit
 from audioxai.commands.listening import listening_results, listening_test
-from audioxai.commands.options import (
-    FITTED,
-    ExplainMethod,
-    Model,
-    Out,
-    Overwrite,
-    Own,
-    Scale,
-    ScaleName,
-    Space,
-    SpaceName,
-    Wanted,
-)
-from audioxai.commands.output_folders import FitRun, output_folder
+from audioxai.commands.options import name_methods
 from audioxai.errors import AudioXAIError, ConfigError, TargetError
-from audioxai.support.terminal import on_terminal, say, tell
+from audioxai.support.terminal import say, tell
 from audioxai.version import __version__
 
 __all__ = ["app", "main"]
@@ -67,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # temporary files are removed on the way out
+    name_methods()
     try:
         code = app(None if arguments is None else list(arguments), prog_name="audioxai", standalone_mode=False)
         if code == 130:
@@ -121,141 +102,7 @@ def _root(
         raise typer.Exit(2)
 
 
-@app.command()
-def demo(out: Out = Path("audioxai-demo"), overwrite: Overwrite = False) -> None:
-    """Train on synthetic scenes, fit L-MAC, explain held-out mixtures: a table and a page to listen to."""
-    with output_folder(out, overwrite=overwrite):
-        from audioxai.commands.demo import run
-
-        run(out, say=say)
-
-
-@app.command()
-def fit(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of clips, in one subfolder per class.")],
-    out: Out = Path("audioxai-model"),
-    labels: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(metavar="CSV", help="Labels instead of subfolders: columns file (below DATA) and label."),
-    ] = None,
-    classifier: Own = None,
-    space: Annotated[SpaceName, typer.Option(help="Where the mask lives.")] = SpaceName.stft,
-    scale: Annotated[ScaleName, typer.Option(help="What the mask multiplies.")] = ScaleName.magnitude,
-    seconds: Annotated[
-        float, typer.Option(min=0.05, max=600, help="Clips are cut or padded with silence to this length.")
-    ] = 5.0,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes of L-MAC over the clips.")] = 20,
-    classifier_epochs: Annotated[
-        int, typer.Option(min=1, help="Passes of the network over the clips, when one is trained.")
-    ] = 45,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Fit L-MAC to a classifier on a folder of clips.
-
-    Without --classifier, a compact network is trained first.
-
-    An interrupted run goes on with --resume and the same options.
-    """
-    if resume and overwrite:
-        raise ConfigError("--resume goes on with a run, --overwrite starts anew; choose one")
-    if classifier is not None and labels is not None:
-        raise ConfigError("--labels is for training a network; leave it out with --classifier")
-    run = FitRun(out)
-    if resume:
-        run.require_interrupted()
-    with output_folder(out, overwrite=overwrite or resume):
-        from audioxai.data.folder import clips_of, labelled_clips_of, loader_of
-        from audioxai.explainers import LMAC
-
-        if classifier is not None:
-            model = own_classifier(classifier)
-            clips, bad = clips_of(data, model.sample_rate, seconds)
-            classes = None
-        else:
-            clips, classes, names, bad = labelled_clips_of(data, RATE, seconds, labels)
-            model = fresh_classifier(names, seed)
-        explainer = LMAC(model, space=space.value, scale=scale.value, seed=seed)
-        options = {
-            "clips": len(clips),
-            "labels": None if model.labels is None else list(model.labels),
-            "classifier": classifier,
-            "space": space.value,
-            "scale": scale.value,
-            "seconds": seconds,
-            "epochs": epochs,
-            "classifier_epochs": None if classes is None else classifier_epochs,
-            "seed": seed,
-        }
-        for line in bad:
-            tell(f"error: {line}")
-        run.start(options, resume=resume)
-        quiet: dict[str, Any] = {"seed": seed, "progress": on_terminal()}
-        try:
-            if classes is not None:
-                train_or_load(model, loader_of(clips, classes), run, epochs=classifier_epochs, **quiet)
-            if not run.finished:
-                say(f"fitting L-MAC on {len(clips)} clips")
-                explainer.fit(loader_of(clips), epochs=epochs, checkpoint=run.explainer_checkpoint, **quiet)
-                explainer.save_pretrained(out)
-        except (KeyboardInterrupt, SystemExit):
-            tell("stopped; the same command with --resume goes on")
-            raise
-        run.finish()
-    own = "" if classifier is None else f" --classifier {classifier}"
-    say(f"saved in {out}; explain with: audioxai explain CLIP --model {out}{own} --out explained")
-    if bad:
-        raise typer.Exit(1)
-
-
-@app.command()
-def explain(
-    clips: Annotated[list[Path], typer.Argument(metavar="CLIP", help="Audio files, or folders of them.")],
-    model: Model = None,
-    out: Out = Path("explained"),
-    classifier: Own = None,
-    target: Wanted = None,
-    method: ExplainMethod = FITTED,
-    space: Space = None,
-    scale: Scale = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Explain clips: mask, sounds, picture and scores for each, and a page to listen to.
-
-    Without --model and --classifier, it explains the small network that the package ships, which knows ten sounds.
-    """
-    check_method(method.value, model, classifier)
-    with output_folder(out, overwrite=overwrite):
-        files, failed = find_inputs(clips, out)
-        for line in failed:
-            tell(f"error: {line}")
-        explainer, wanted = choose(
-            method.value, model, classifier, space and space.value, scale and scale.value, target
-        )
-        lost, pages = explain_all(files, explainer, wanted, out)
-    total = len(files) + len(failed)
-    say(f"explained {len(files) - lost} of {total} clip(s)" + (f"; listen: {', '.join(pages)}" if pages else ""))
-    if failed or lost:
-        raise typer.Exit(1)
-
-
-app.command()(benchmark)
-app.command()(explain_dataset)
-app.command()(listening_test)
-app.command()(listening_results)
-
-
-@app.command()
-def doctor() -> None:
-    """Check the installation and say how to mend it."""
-    from audioxai.commands.doctor import examine
-
-    broken = 0
-    for finding in examine():
-        say(f"{'ok ' if finding.ok else 'BAD'} {finding.name:14} {finding.seen}")
-        if not finding.ok:
-            say(f"    {'fix' if finding.required else 'optional; fix'}: {finding.remedy}")
-            broken += finding.required
-    if broken:
-        raise typer.Exit(1)
+for command in (
+    demo, fit, explain, explain_dataset, benchmark, listening_test, listening_results, doctor,
+):  # fmt: skip
+    app.command()(command)

@@ -8,15 +8,11 @@ from typing import Annotated, Optional
 
 import typer
 
-from audioxai.commands.jobs import METHODS
+from audioxai.explainers.registry import EXPLAINERS
 
 __all__ = [
-    "FITTED", "ExplainMethod", "Method", "Model", "Out", "Overwrite", "Own", "Scale", "ScaleName", "Space", "SpaceName",
-    "Wanted",
+    "Method", "Model", "Out", "Overwrite", "Own", "Scale", "ScaleName", "Space", "SpaceName", "Wanted", "name_methods",
 ]  # fmt: skip
-
-Method = StrEnum("Method", {name.replace("-", "_"): name for name in METHODS})  # type: ignore[misc]  # one list
-FITTED = Method("lmac")
 
 
 class SpaceName(StrEnum):
@@ -49,14 +45,19 @@ Wanted = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--target", metavar="LABEL", help="Label or class number to explain; default the predicted class."),
 ]
-ExplainMethod = Annotated[
-    Method, typer.Option("--method", help="How to explain; lmac is what was fitted, or is shipped.")
-]
 Space = Annotated[
     Optional[SpaceName],  # noqa: UP045
-    typer.Option("--space", help="Where the mask lives; default stft, for lmac as fitted."),
+    typer.Option("--space", help="Where the mask lives; default stft, for learned methods as fitted."),
 ]
 Scale = Annotated[
     Optional[ScaleName],  # noqa: UP045
-    typer.Option("--scale", help="What the mask multiplies; default magnitude, for lmac as fitted."),
+    typer.Option("--scale", help="What the mask multiplies; default magnitude, for learned methods as fitted."),
 ]
+
+_METHOD = typer.Option("--method", metavar="NAME", help="How to explain.")
+Method = Annotated[str, _METHOD]
+
+
+def name_methods() -> None:
+    """Put the explainers that are registered by now into the help of ``--method``, before the commands run."""
+    _METHOD.help = f"How to explain: {', '.join(EXPLAINERS)}. Learned ones are read from --model; an lmac is shipped."

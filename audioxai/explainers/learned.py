@@ -46,6 +46,8 @@ class LearnedExplainer(Explainer):
 
     #: Names of what fitting leaves behind beside the decoder, JSON types; saved as the constructor's options are.
     learnt: ClassVar[tuple[str, ...]] = ()
+    #: Whether what is kept becomes sound by the space, not by the decoder itself.
+    sounds_by_space: ClassVar[bool] = True
 
     def __init__(self, classifier: AudioClassifier, **base: Any) -> None:
         super().__init__(classifier, **base)
@@ -83,6 +85,8 @@ class LearnedExplainer(Explainer):
                 with self._untouched():
                     analysis = self.space.analyse(silence)
                     logits, latents = classifier.classify_with_latents(self.space.features(analysis.values, analysis))
+                    if self.sounds_by_space:  # a space without a way back to sound shows before anything is learned
+                        self.space.resynthesise(analysis.values, analysis)
             except (ClassifierError, InputError) as error:
                 failure = error
                 continue

@@ -83,6 +83,7 @@ class LMACTD(LearnedExplainer):
     """
 
     spaces: ClassVar[tuple[str, ...]] = ("stft", "mel")
+    sounds_by_space: ClassVar[bool] = False
     lambda_in, lambda_out, lambda_s = LossWeight("in"), LossWeight("out"), LossWeight("size")
     lambda_g, lambda_rec = LossWeight("guide"), LossWeight("reconstruction")
     _published: ClassVar[Mapping[str, Any]] = {

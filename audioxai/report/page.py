@@ -13,7 +13,7 @@ import torch
 from audioxai.errors import InputError
 from audioxai.report.parts import audio_address, data_address, page_text, templates
 from audioxai.report.plot import Explained, overlay_png
-from audioxai.sound.files import write_whole
+from audioxai.support.files import write_whole
 
 __all__ = ["render", "write_page"]
 

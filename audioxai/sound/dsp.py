@@ -92,6 +92,9 @@ _WINDOWS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+_FADED = 0.005  # least sum of squared windows that is divided by
+
+
 @functools.lru_cache(maxsize=32)
 def _window(name: str, length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():
@@ -134,11 +137,12 @@ def stft(waveform: Tensor, settings: STFT) -> Tensor:
 
 
 def istft(spectrum: Tensor, settings: STFT, length: int) -> Tensor:
-    """Waveform of a complex spectrum; the exact inverse of :func:`stft` to 1e-5.
+    """Waveform of a complex spectrum; the exact inverse of :func:`stft` to 1e-5 of the clip's peak.
 
-    Up to hop_length - 1 last samples lie in the fading half of the last frame only. Where the squared windows add up
-    to less than 0.005 (Hann with a hop of half its length: up to 86 of 512 samples) they are faded out: dividing by
-    the window, as torch.istft does, turns what a mask leaves there into a click a thousand times louder than the clip.
+    That is for up to 256 windows over a sample, beyond which float32's rounding grows with their number. Up to
+    hop_length - 1 last samples lie in the fading half of the last frame only. Where its square is less than 0.005 (Hann
+    with a hop of half its length: up to 86 of 512 samples) they are faded out: dividing by the window, as torch.istft
+    does, turns what a mask leaves there into a click a thousand times louder than the clip.
 
     Args:
         spectrum: (..., F, N) complex.
@@ -149,27 +153,38 @@ def istft(spectrum: Tensor, settings: STFT, length: int) -> Tensor:
         (..., T) float.
 
     Raises:
-        InputError: another F than the settings', or window and hop do not cover every sample, so no inverse exists.
+        InputError: another F than the settings'.
+        ConfigError: the squared windows add up to less than 0.005 between frames, so no inverse is exact.
     """
     bins, frames = spectrum.shape[-2:]
     if bins != settings.bins:
         raise InputError(f"a spectrum of {bins} bins does not fit n_fft={settings.n_fft}, which has {settings.bins}")
+    if (least := _least_overlap(settings)) < _FADED:
+        fix = f"hop_length={settings.win // 2} or another smaller one" if settings.center else "center=True"
+        raise ConfigError(
+            f"n_fft={settings.n_fft}, win_length={settings.win}, hop_length={settings.hop}, "
+            f"window={settings.window!r}, center={settings.center} has no exact inverse: the squared windows add up to "
+            f"{least:.2g} in places, and must to {_FADED}; use {fix}"
+        )
     pieces = torch.fft.irfft(spectrum.reshape(-1, bins, frames), n=settings.n_fft, dim=1)
     window = _window(settings.window, settings.win, pieces.device, pieces.dtype)
     left = (settings.n_fft - settings.win) // 2
     pieces = pieces[:, left : left + settings.win] * window[:, None]
     energy = _overlap_add(window.square()[None, :, None].expand(1, -1, frames), settings.hop)[0]
-    start = settings.n_fft // 2 - left if settings.center else -left
-    last = start + settings.hop * (frames - 1)
-    if start < 0 or (energy[start : min(last, start + length)] < 1e-11).any():
-        raise InputError(
-            f"window={settings.window!r} of {settings.win} samples with a hop of {settings.hop} leaves samples "
-            "uncovered, so the spectrum has no inverse; use center=True, a shorter hop_length or window='hamming'"
-        )
-    waveform = _overlap_add(pieces, settings.hop) / energy.clamp(min=0.005)
-    waveform = waveform[:, start : start + length]
+    start = settings.n_fft // 2 - left if settings.center else 0
+    waveform = (_overlap_add(pieces, settings.hop) / energy.clamp(min=_FADED))[:, start : start + length]
     waveform = torch.nn.functional.pad(waveform, (0, length - waveform.shape[-1]))
     return waveform.reshape(*spectrum.shape[:-2], length)
+
+
+@functools.lru_cache(maxsize=32)
+def _least_overlap(settings: STFT) -> float:
+    """Least sum of squared windows: between the centres of frames or, uncentred, where the first frame is alone."""
+    energy = _window(settings.window, settings.win, torch.device("cpu"), torch.float64).square()
+    if not settings.center:
+        return float(energy[: settings.hop].min()) if settings.n_fft - settings.win < 2 else 0.0  # zeros come first
+    whole = torch.nn.functional.pad(energy, (0, -settings.win % settings.hop))
+    return float(whole.reshape(-1, settings.hop).sum(0).min())
 
 
 def _overlap_add(pieces: Tensor, hop: int) -> Tensor:
@@ -232,6 +247,7 @@ def melscale_fbanks(
     Returns:
         (F, M) float32.
     """
+    # torchaudio's filters are off by 1e-5, as it works in float32, and by 3e-3 at odd rates, whose half it rounds.
     if n_mels < 1:
         raise ConfigError(f"n_mels={n_mels} must be at least 1")
     if not 0 <= f_min < f_max:

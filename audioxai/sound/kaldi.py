@@ -30,8 +30,9 @@ def kaldi_fbank(
 ) -> Tensor:
     """Log-mel filter bank energies of ``torchaudio.compliance.kaldi.fbank``, whose names and defaults these are.
 
-    Without dither and energy; frames lie wholly within the clip, and their FFT has the next power of two. It works in
-    float64 where the device has it: float32's rounding shows in bands 70 dB below the loudest.
+    Without dither and energy; frames lie wholly within the clip, and their FFT has the next power of two. torchaudio's
+    takes one clip at a time. This one works in float64 where the device has it: float32's rounding shows in bands 70 dB
+    below the loudest.
 
     Args:
         waveform: (B, T) float.

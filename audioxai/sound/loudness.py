@@ -1,4 +1,8 @@
-"""Loudness after ITU-R BS.1770: K-weighting, then the mean power of the blocks that are not quiet."""
+"""Loudness after ITU-R BS.1770: K-weighting, then the mean power of the blocks that are not quiet.
+
+Not torchaudio's: its filters are not the standard's (-3.28 for a sine of -3.01 LUFS) and clip loud clips in between;
+silence is NaN there, and a clip shorter than a block an error.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from audioxai.benchmark.run import run
 from audioxai.benchmark.run_files import BusyError, Store
 from audioxai.benchmark.settings import Settings
 from audioxai.benchmark.workers import helpers
-from audioxai.training import loop as training
+from audioxai.training import run_state
 
 
 def command(esc, out, *more):
@@ -62,16 +62,16 @@ def test_killed_and_resumed_gives_the_same_tables(esc, tmp_path):
 def test_a_network_goes_on_from_its_checkpoint(esc, tmp_path, monkeypatch):
     settings = Settings("esc50", esc, tmp_path, conditions=("id",), **SMALL | {"methods": ("gradcam",)})
     monkeypatch.setattr(networks, "SAVE_EVERY", 0.0)
-    save, epochs = training._State.save, []
+    save, epochs = run_state.RunState.save, []
 
     def interrupted(state, path):
         save(state, path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(training._State, "save", interrupted)
+        patched.setattr(run_state.RunState, "save", interrupted)
         run(settings, quiet)
-    monkeypatch.setattr(training._State, "save", lambda state, path: (epochs.append(state.epoch), save(state, path)))
+    monkeypatch.setattr(run_state.RunState, "save", lambda state, path: (epochs.append(state.epoch), save(state, path)))
     run(settings, quiet)
     assert epochs == [2, 1, 2]  # of the first network only what was left
 

@@ -386,6 +386,15 @@ def test_a_space_of_its_own_must_be_given_again(tmp_path):
     assert torch.equal(loaded.explain(CLIPS).mask, explainer.explain(CLIPS).mask)
 
 
+def test_a_transform_without_an_inverse_is_refused_before_anything_is_learned():
+    classifier = networks.log_mel_cnn()
+    space = ax.STFTSpace(classifier, stft=ax.dsp.STFT(512, hop_length=480))
+    explainer = lmac(classifier, space=space)
+    with pytest.raises(ConfigError, match="n_fft=512, win_length=512, hop_length=480.*use hop_length=256"):
+        explainer.fit([CLIPS], **QUICK)
+    assert explainer.decoder_ is None
+
+
 def test_bands_of_its_own_must_be_given_again(tmp_path):
     classifier = networks.log_mel_cnn()
     space = ax.MelSpace(classifier, mel=ax.LogMel(networks.RATE, 32, f_min=50.0))

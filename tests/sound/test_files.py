@@ -15,9 +15,10 @@ import soundfile
 import torch
 
 from audioxai.errors import AudioFileError, ConfigError, InputError, OutputError
-from audioxai.sound import files as audio
+from audioxai.sound import containers
 from audioxai.sound.dsp import resample
-from audioxai.sound.files import find_audio, load, save, write_whole
+from audioxai.sound.files import AUDIO_SUFFIXES, find_audio, load, save
+from audioxai.support.files import write_whole
 
 RATE = 16_000
 
@@ -216,7 +217,7 @@ def test_a_file_in_blocks_is_the_file_in_one_piece(tmp_path: Path, monkeypatch, 
     with soundfile.SoundFile(tmp_path / name, "w", RATE, 1, **options) as file:
         file.write(samples)
     whole = soundfile.read(tmp_path / name, dtype="float32")[0]
-    monkeypatch.setattr(audio, "_BLOCK", block)
+    monkeypatch.setattr(containers, "_BLOCK", block)
     assert np.abs(load(tmp_path / name)[0].numpy() - whole).max() <= 1e-6
 
 
@@ -371,8 +372,8 @@ def test_a_missing_path_does_not_lose_the_others(tmp_path: Path) -> None:
 
 def test_every_suffix_is_one_that_can_be_read(tmp_path: Path) -> None:
     tested = {Path(name).suffix for name, _, _ in FORMATS.values()}
-    assert tested <= set(audio.AUDIO_SUFFIXES)
-    assert set(audio.AUDIO_SUFFIXES) - tested == {".oga", ".aif"}  # other names of .ogg and .aiff
+    assert tested <= set(AUDIO_SUFFIXES)
+    assert set(AUDIO_SUFFIXES) - tested == {".oga", ".aif"}  # other names of .ogg and .aiff
 
 
 # --- real clips ---------------------------------------------------------------------------------------------------

@@ -61,7 +61,9 @@ def load_explainer(
     """
     shipped = classifier is None and model is None
     folder = pretrained_folder() if shipped else model
-    network = None if classifier is None else own_classifier(classifier)
+    network = None
+    if classifier is not None and method not in EXPLAINERS:  # its module may know it
+        network = own_classifier(classifier)
     kind = _kind(method)
     if issubclass(kind, LearnedExplainer) and (folder is None or (shipped and method != FITTED)):
         raise ConfigError(
@@ -70,7 +72,9 @@ def load_explainer(
             if method == FITTED
             else f"--model FOLDER is missing: where {kind.__name__}.save_pretrained wrote what was fitted"
         )
-    if network is None:
+    if network is None and classifier is not None:
+        network = own_classifier(classifier)
+    elif network is None:
         assert folder is not None
         network = _saved_classifier(folder)
     explainer = _make(kind, network, folder, space, scale)

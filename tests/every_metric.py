@@ -39,7 +39,8 @@ def batches(seed: int = 0) -> list[dict[str, Any]]:
         if place == 1:
             mask[0] = 0
         if place > 1:
-            p[0], p[1], kept[1] = torch.eye(5)[1], torch.tensor([0, 0.5, 0.5, 0, 0]), torch.eye(5)[seed % 5]
+            p[0], kept[0] = torch.eye(5)[1], torch.eye(5)[1]
+            p[1], kept[1] = torch.tensor([0, 0.5, 0.5, 0, 0]), torch.eye(5)[seed % 5]
             mask = (4 * mask).round() / 4
             stem, other = stem * (mask.roll(2, 1) > 0.2), other * (mask.roll(3, 1) > 0.2)
             stem[:, 0], other[:, 0] = 1e-5, 0
@@ -70,10 +71,9 @@ def clip(batch: dict[str, Any], i: int) -> dict[str, Any]:
 
 
 def given(function: Any, inputs: dict[str, Any]) -> list[Any]:
-    """The function's positional arguments; what has a default keeps it."""
-    parameters = inspect.signature(function).parameters.values()
-    names = [one.name for one in parameters if one.kind is not one.KEYWORD_ONLY and one.default is one.empty]
-    return [inputs[name] for name in names]
+    """The function's positional arguments; what has a default keeps it where the inputs lack it."""
+    parameters = [one for one in inspect.signature(function).parameters.values() if one.kind is not one.KEYWORD_ONLY]
+    return [inputs[one.name] for one in parameters if one.default is one.empty or one.name in inputs]
 
 
 def means(parts: list[dict[str, Any]]) -> dict[str, float]:

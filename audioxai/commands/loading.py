@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audioxai.errors import ConfigError, nearest
 from audioxai.explainers import Explainer, LearnedExplainer
@@ -27,32 +27,20 @@ def own_classifier(spec: str) -> AudioClassifier:
     """MODULE:NAME to a classifier; the current folder is searched first."""
     from audioxai.classifiers.base import AudioClassifier
 
-    found = _named(spec)
-    try:
-        made = found() if callable(found) and not isinstance(found, AudioClassifier) else found
-    except Exception as error:
-        raise _cannot_be_built(spec, error) from error
-    if not isinstance(made, AudioClassifier):
-        raise ConfigError(f"--classifier {spec!r} gives {type(made).__name__}, not an AudioClassifier")
-    return made
-
-
-def _named(spec: str) -> Any:
-    """What MODULE:NAME names; its module may register explainers and data sets."""
     module, _, name = spec.partition(":")
     if not module or not name:
         raise ConfigError(f"--classifier {spec!r} must be MODULE:NAME, such as my_model:build")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
+        made = found() if callable(found) and not isinstance(found, AudioClassifier) else found
     except Exception as error:
-        raise _cannot_be_built(spec, error) from error
-
-
-def _cannot_be_built(spec: str, error: Exception) -> ConfigError:
-    if os.environ.get("AUDIOXAI_DEBUG"):
-        traceback.print_exception(error)
-    return ConfigError(f"--classifier {spec!r} cannot be built: {type(error).__name__}: {error}")
+        if os.environ.get("AUDIOXAI_DEBUG"):
+            traceback.print_exc()
+        raise ConfigError(f"--classifier {spec!r} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(made, AudioClassifier):
+        raise ConfigError(f"--classifier {spec!r} gives {type(made).__name__}, not an AudioClassifier")
+    return made
 
 
 def load_explainer(
@@ -66,16 +54,17 @@ def load_explainer(
 ) -> tuple[Explainer, str | int | None]:
     """The explainer and the target that the options of a command ask for; without a network, what is shipped.
 
+    The module of ``--classifier`` may register explainers of its own.
+
     Raises:
         ConfigError: the network, the explainer or the target cannot be had; it names the option.
     """
     shipped = classifier is None and model is None
     folder = pretrained_folder() if shipped else model
-    if classifier is not None and method not in EXPLAINERS:
-        _named(classifier)  # registers it, perhaps
-    if method not in EXPLAINERS:
-        raise ConfigError(f"--method {method!r} is not known; the nearest are {nearest(method, EXPLAINERS)}")
-    kind = EXPLAINERS[method]
+    network = None
+    if classifier is not None and method not in EXPLAINERS:  # its module may know it
+        network = own_classifier(classifier)
+    kind = _kind(method)
     if issubclass(kind, LearnedExplainer) and (folder is None or (shipped and method != FITTED)):
         raise ConfigError(
             f"--model FOLDER is missing: what 'audioxai fit DATA --classifier {classifier} --out FOLDER' wrote. "
@@ -83,9 +72,9 @@ def load_explainer(
             if method == FITTED
             else f"--model FOLDER is missing: where {kind.__name__}.save_pretrained wrote what was fitted"
         )
-    if classifier is not None:
+    if network is None and classifier is not None:
         network = own_classifier(classifier)
-    else:
+    elif network is None:
         assert folder is not None
         network = _saved_classifier(folder)
     explainer = _make(kind, network, folder, space, scale)
@@ -93,6 +82,12 @@ def load_explainer(
     if shipped and not quiet:  # it answers with one of its labels whatever it hears
         say(f"model: {DEFAULT}, shipped with audioxai; it knows only {', '.join(network.labels or ())}")
     return explainer, wanted
+
+
+def _kind(method: str) -> type[Explainer]:
+    if method not in EXPLAINERS:
+        raise ConfigError(f"--method {method!r} is not known; the nearest are {nearest(method, EXPLAINERS)}")
+    return EXPLAINERS[method]
 
 
 def _saved_classifier(folder: Path) -> AudioClassifier:

@@ -101,8 +101,8 @@ def copies(t: Trial) -> None:
     made = {"a deep copy": copy.deepcopy(classifier)}
     try:
         pickle.dumps([vars(classifier), classifier.network])
-    except (pickle.PicklingError, AttributeError, TypeError):  # a lambda or a local class of the user's
-        pass
+    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError):
+        pass  # a lambda or a local class of the user's, or weights that torch computes anew (weight_norm)
     else:
         made["a pickled classifier"] = pickle.loads(pickle.dumps(classifier))
     for what, other in made.items():

@@ -25,5 +25,5 @@ def test_the_diff_on_the_page_is_all_that_a_metric_takes(tmp_path):
         run, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-4000:]
-    for test in ("by_the_book[half mass]", "has_its_page[half mass]", "arguments_of_its_function[HalfMass]"):
+    for test in ("by_the_book[half mass-0]", "has_its_page[half mass]", "arguments_of_its_function[HalfMass]"):
         assert f"{test} PASSED" in done.stdout

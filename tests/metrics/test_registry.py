@@ -96,41 +96,38 @@ def test_every_metric_of_every_space(scenes, space, multilabel):
 
 
 def test_batches_with_stems_and_targets(scenes):
-    classifier = networks.log_mel_cnn()
-    explainer = ax.GradCAM(classifier, scale="magnitude")
-    results = evaluate({"cam": explainer}, [scenes])
-    assert list(results.scores["cam"]) == [*STANDARD, *GROUND_TRUTH]
-    explanation = explainer.explain(scenes["waveform"], scenes["target"])
-    parts = [
-        ax.dsp.stft(part, classifier.frontend.stft).abs()
-        for part in (scenes["stem"], scenes["waveform"] - scenes["stem"])
-    ]
-    expected = {
-        "FF": functional.faithfulness(explanation.scores.input, explanation.scores.removed, scenes["target"]),
-        "ratio mask": functional.ratio_mask_overlap(explanation.mask, *parts),
-        "mask AUC": functional.mask_auc(explanation.mask, *parts),
-        "SI-SDR": functional.si_sdr(explanation.waveform, scenes["stem"]),
-        "SPS": functional.sparseness(explanation.mask),
-        "COMP/ln n": functional.complexity(explanation.mask, relative=True),
-    }
-    for name, values in expected.items():
-        torch.testing.assert_close(results.scores["cam"][name], values, rtol=1e-3, atol=1e-4, check_dtype=False)
-    assert list(evaluate({"cam": explainer}, [scenes["waveform"]]).scores["cam"]) == list(STANDARD)
+    explainer = ax.GradCAM(networks.log_mel_cnn(), scale="magnitude")
+    assert list(evaluate([explainer], [scenes]).scores["GradCAM"]) == [*STANDARD, *GROUND_TRUTH]
+    assert list(evaluate([explainer], [scenes["waveform"]]).scores["GradCAM"]) == list(STANDARD)
 
 
-def test_insertion_asks_for_the_explained_class_of_the_given_network(scenes):
-    classifier = networks.log_mel_cnn()
-    explainer = ax.EnergyMask(classifier, max_batch=2)
-    found = clip_scores(explainer.explain(scenes["waveform"], 3), ["insertion", "deletion"], explainer=explainer)
-    analysis = explainer.space.analyse(scenes["waveform"])
+def test_a_case_gives_each_function_what_it_takes(scenes):
+    """The figure of a metric is that of its function, of what its arguments are called."""
+    classifier, (clips, stem, target) = networks.log_mel_cnn(), scenes.values()
+    explainer = ax.GradCAM(classifier, scale="magnitude", max_batch=2)  # on magnitudes, masks are gains
+    explanation = explainer.explain(clips, target)
+    found = clip_scores(explanation, METRICS, explainer=explainer, stem=stem)
+    analysis = explainer.space.analyse(clips)
 
     def predict(values, rows):
         with torch.no_grad():
-            return classifier.probabilities(explainer.space.predict(values, analysis, rows))[:, 3]
+            probs = classifier.probabilities(explainer.space.predict(values, analysis, rows))
+        return probs.gather(1, target[rows][:, None])[:, 0]
 
-    mask = explainer.explain(scenes["waveform"], 3).mask
-    for name, function in (("insertion", functional.insertion_auc), ("deletion", functional.deletion_auc)):
-        torch.testing.assert_close(found[name], function(predict, analysis.values, mask), rtol=1e-4, atol=1e-5)
+    p, kept, removed = explanation.scores
+    values, of_stem, of_other = (ax.dsp.stft(x, classifier.frontend.stft).abs() for x in (clips, stem, clips - stem))
+    inputs = {
+        "probs": p, "probs_kept": kept, "probs_removed": removed, "target": target, "mask": explanation.mask,
+        "stem": of_stem, "other": of_other, "kept": explanation.waveform, "clip": clips, "predict": predict,
+        "values": values, "estimate": explanation.waveform, "reference": stem, "explainer": explainer,
+        "waveform": clips,
+    }  # fmt: skip
+    for name, metric in METRICS.items():
+        if metric.function and name != "infidelity":  # whose perturbations are drawn
+            sounds = {"stem": stem, "other": clips - stem} if name == "SI-SAR" else {}
+            expected = metric.measure(*every_metric.given(metric.function, inputs | sounds))
+            torch.testing.assert_close(found[name], expected, rtol=1e-3, atol=1e-3, check_dtype=False, msg=name)
+    torch.testing.assert_close(found["COMP/ln n"], functional.complexity(explanation.mask, relative=True))
 
 
 def test_a_mask_on_the_log_scale_is_measured_by_what_it_does(scenes):

@@ -24,7 +24,7 @@ from audioxai.support.files import write_whole
 if TYPE_CHECKING:
     from audioxai.explainers.base import Explainer
 
-__all__ = ["LongExplanation", "Window", "check_windows", "explain_long"]
+__all__ = ["LongExplanation", "Window", "check_windows", "explain_long", "target_scores"]
 
 _MARGIN = 0.05  # seconds that resampling a window may look beyond it
 
@@ -208,11 +208,15 @@ class _Source:
 
 def _window(explanation: Explanation, start: float, rate: int) -> Window:
     end = start + explanation.input.shape[1] / rate
-    scores = None
-    if explanation.target is not None:
-        k = int(explanation.target[0])
-        scores = tuple(float(probs[0, k]) for probs in explanation.scores)
-    return Window(start, end, explanation.target_names[0], scores)  # type: ignore[arg-type]  # three of them
+    return Window(start, end, explanation.target_names[0], target_scores(explanation))
+
+
+def target_scores(explanation: Explanation) -> tuple[float, float, float] | None:
+    """Probability of the first clip's target in the clip, in what is kept and in what is removed."""
+    if explanation.target is None:
+        return None
+    k, scores = int(explanation.target[0]), explanation.scores
+    return float(scores.input[0, k]), float(scores.kept[0, k]), float(scores.removed[0, k])
 
 
 def _wav(file: BinaryIO, rate: int) -> Any:

@@ -7,12 +7,13 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from audioxai.errors import ConfigError, InputError
+from audioxai.report.plot import Heard
 from audioxai.sound.dsp import resample
 from audioxai.sound.loudness import loudness
 
@@ -25,22 +26,6 @@ _LEVEL = -23.0  # LUFS
 _PEAK = 10 ** (-1 / 20)  # no sample is above -1 dB
 _MOST_RAISED = 30.0  # dB against the reference
 _ANCHOR_HZ, _ANCHOR_SNR = 3500.0, 13.0
-
-
-class Heard(Protocol):
-    """What a listening test needs of an explanation of B clips."""
-
-    @property
-    def input(self) -> Tensor: ...
-    @property
-    def waveform(self) -> Tensor: ...
-    @property
-    def names(self) -> list[str]: ...
-    @property
-    def target_names(self) -> list[str]: ...
-    @property
-    def sample_rate(self) -> int: ...
-    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)

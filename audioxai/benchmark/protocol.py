@@ -93,10 +93,7 @@ def load_data(
         noise: folder of noise recordings; default likewise ``wham_noise`` or ``noise``.
         labels: for a folder, CSV with the columns ``file`` and ``label``; default one subfolder per class.
         conditions: which will be asked for; only their recordings are read.
-        sample_rate: in Hz.
-        seconds: length of a clip.
-        cache: folder for decoded clips.
-        skip_bad: leave out clips that cannot be read.
+        sample_rate, seconds, cache, skip_bad: see :class:`audioxai.data.ClipSet`.
 
     Raises:
         AudioFileError: no data set there, or bad clips.

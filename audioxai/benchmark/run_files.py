@@ -132,10 +132,8 @@ class Store:
         """Scores of one explainer on one test set, evaluated now unless they are there; or why there are none.
 
         Args:
-            what: see :meth:`make`.
-            inputs: see :meth:`make`.
+            what, inputs, wait: see :meth:`make`.
             work: returns the scores and facts to keep, or the reason why there are none.
-            wait: see :meth:`make`.
         """
 
         def save(place: Path) -> Mapping[str, Any]:

@@ -46,23 +46,14 @@ _DIGITS = 6  # of probabilities
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with every clip.
+    """What is done with every clip."""
 
-    Args:
-        explainer: fitted.
-        source: of the clips.
-        target: one for all.
-        longest: recordings of more seconds are explained window by window.
-        window: in s.
-        overlap: in s.
-    """
-
-    explainer: Explainer
+    explainer: Explainer  # fitted
     source: Source
-    target: TargetLike
-    longest: float
-    window: float
-    overlap: float
+    target: TargetLike  # one for all
+    longest: float  # recordings of more seconds are explained window by window
+    window: float  # in s
+    overlap: float  # in s
 
 
 @dataclass(frozen=True)

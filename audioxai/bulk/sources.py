@@ -35,33 +35,20 @@ SourceLike: TypeAlias = "PathLike | Sequence[PathLike] | Rows"
 
 @dataclass(frozen=True)
 class Entry:
-    """One clip of a source.
+    """One clip of a source."""
 
-    Args:
-        name: for people; a file's path below the folder, or what the data set calls it.
-        sound: the path of a file, its content, or decoded samples (T,) or (C, T).
-        sample_rate: in Hz, of samples.
-    """
-
-    name: str
-    sound: Path | bytes | torch.Tensor
-    sample_rate: int = 0
+    name: str  # for people: a file's path below the folder, or what the data set calls it
+    sound: Path | bytes | torch.Tensor  # a file, its content, or decoded samples (T,) or (C, T)
+    sample_rate: int = 0  # in Hz, of samples
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as a numbered list.
-
-    Args:
-        size: how many clips.
-        fingerprint: of what they are: names, sizes and times of change of files, or the data set's own.
-        name_of: a name for a clip that cannot be read.
-        read: an entry by its number.
-    """
+    """A data set as a numbered list."""
 
     size: int
-    fingerprint: str
-    name_of: Callable[[int], str]
+    fingerprint: str  # of names, sizes and times of change of files, or the data set's own
+    name_of: Callable[[int], str]  # a name for a clip that cannot be read
     read: Callable[[int], Entry]
 
 

@@ -62,7 +62,9 @@ def load_explainer(
     shipped = classifier is None and model is None
     folder = pretrained_folder() if shipped else model
     network = None if classifier is None else own_classifier(classifier)
-    kind = _kind(method)
+    if method not in EXPLAINERS:
+        raise ConfigError(f"--method {method!r} is not known; the nearest are {nearest(method, EXPLAINERS)}")
+    kind = EXPLAINERS[method]
     if issubclass(kind, LearnedExplainer) and (folder is None or (shipped and method != FITTED)):
         raise ConfigError(
             f"--model FOLDER is missing: what 'audioxai fit DATA --classifier {classifier} --out FOLDER' wrote. "
@@ -78,12 +80,6 @@ def load_explainer(
     if shipped and not quiet:  # it answers with one of its labels whatever it hears
         say(f"model: {DEFAULT}, shipped with audioxai; it knows only {', '.join(network.labels or ())}")
     return explainer, wanted
-
-
-def _kind(method: str) -> type[Explainer]:
-    if method not in EXPLAINERS:
-        raise ConfigError(f"--method {method!r} is not known; the nearest are {nearest(method, EXPLAINERS)}")
-    return EXPLAINERS[method]
 
 
 def _saved_classifier(folder: Path) -> AudioClassifier:

@@ -21,11 +21,8 @@ class SoundFolder(ClipSet, Dataset[Tensor]):
 
     Args:
         root: the folder.
-        sample_rate: clips are resampled to it, in Hz.
-        seconds: clips are cut or zero-padded to it.
         limit: only the first so many files.
-        cache: folder for the decoded clips.
-        skip_bad: leave out files that cannot be read. Cache, errors and ``bad``: see :class:`ClipSet`.
+        sample_rate, seconds, cache, skip_bad: see :class:`ClipSet`, also for errors and ``bad``.
 
     Raises:
         AudioFileError: no such folder, or no audio in it.

@@ -70,16 +70,10 @@ def make_trials(
     """Trials in an order that says nothing, with ids that say nothing.
 
     Args:
-        explanations: name of the method to its explanation, or to several in the order of the clips; each method must
-            have explained the same clips, in the same order, for the same targets.
-        seed: of the ids, the order in the page and the anchors.
+        explanations, seed: see :func:`audioxai.listening.listening_test`, also for the errors.
 
     Returns:
         The test's own id, which depends on every sound; the trials; what whoever runs the test must know.
-
-    Raises:
-        ConfigError: fewer than two methods, or more than ten; a name that is empty or means something else.
-        InputError: no clip; explanations of different clips, targets or rates; a silent clip; NaN or infinite samples.
     """
     _check_names(list(explanations))
     methods = {name: _clips(name, given) for name, given in explanations.items()}

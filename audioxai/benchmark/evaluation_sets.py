@@ -21,21 +21,13 @@ __all__ = ["TestSet", "make_set", "spread_out"]
 
 @dataclass(frozen=True)
 class TestSet:
-    """A condition's manifest and audio, and which of its items are explained.
+    """A condition's manifest and audio, and which of its items are explained."""
 
-    Args:
-        condition: name of the contamination.
-        manifest: the frozen set.
-        data: its audio.
-        items: places of those that are explained.
-        others: per item of the manifest, the class of the contamination, where it has one.
-    """
-
-    condition: str
-    manifest: Manifest
-    data: ManifestDataset
-    items: list[int]
-    others: list[str | None]
+    condition: str  # name of the contamination
+    manifest: Manifest  # the frozen set
+    data: ManifestDataset  # its audio
+    items: list[int]  # places of those that are explained
+    others: list[str | None]  # per item of the manifest, the class of the contamination, where it has one
 
     def batches(self, size: int) -> list[dict[str, Tensor]]:
         """Batches for ``evaluate``, with the clip's own part as ``"stem"`` where there is another."""

@@ -11,6 +11,7 @@ from typing import Any
 from audioxai.data import ClipSet, LabelledClips, Manifest, ManifestDataset, SoundFolder
 from audioxai.data import make_manifest as freeze
 from audioxai.data.registry import DATA_SETS as DATA
+from audioxai.data.registry import Split
 from audioxai.errors import AudioFileError, ConfigError, nearest
 
 __all__ = ["DATA", "DEFAULT_CONDITIONS", "BenchmarkData", "load_data"]
@@ -21,28 +22,18 @@ _NOISE = ("wham_noise", "noise")
 
 
 @dataclass(frozen=True)
-class BenchmarkData:
-    """Clips and sounds of one benchmark.
+class BenchmarkData(Split):
+    """Clips and sounds of one benchmark: a divided data set, and what it may be contaminated with.
 
     Args:
         name: of the data set.
-        train: clips that networks and explainers learn from.
-        test: clips that are explained; no network has seen them.
-        others: clips that contaminate the mixtures, not in ``test``.
         speech: recordings of the condition ``"speech"``.
         noise: recordings of the condition ``"noise"``.
-        folds: how the clips are divided, in words.
-        published: the data set's name in published tables, if there are any.
     """
 
-    name: str
-    train: LabelledClips
-    test: LabelledClips
-    others: LabelledClips
+    name: str = ""
     speech: ClipSet | None = None
     noise: ClipSet | None = None
-    folds: str = ""
-    published: str | None = None
 
     def noises(self, condition: str) -> ClipSet | None:
         """The recordings of a condition, if it takes any.
@@ -102,10 +93,7 @@ def load_data(
         noise: folder of noise recordings; default likewise ``wham_noise`` or ``noise``.
         labels: for a folder, CSV with the columns ``file`` and ``label``; default one subfolder per class.
         conditions: which will be asked for; only their recordings are read.
-        sample_rate: in Hz.
-        seconds: length of a clip.
-        cache: folder for decoded clips.
-        skip_bad: leave out clips that cannot be read.
+        sample_rate, seconds, cache, skip_bad: see :class:`audioxai.data.ClipSet`.
 
     Raises:
         AudioFileError: no data set there, or bad clips.
@@ -118,15 +106,12 @@ def load_data(
     if labels is not None and "labels" not in inspect.signature(read).parameters:
         raise ConfigError(f"--labels is for clips without labels, such as a 'folder'; {name!r} has its own")
     split = read(root, **where, **({} if labels is None else {"labels": labels}))
-    sounds = {}
+    sounds: dict[str, Any] = {}
     for condition, given, usual in (("speech", speech, _SPEECH), ("noise", noise, _NOISE)):
         place = given or _beside(root, usual)
         if condition in conditions and place is not None:
             sounds[condition] = _sounds(place, where)
-    return BenchmarkData(
-        name, split.train, split.test, split.others, sounds.get("speech"), sounds.get("noise"), split.folds,
-        split.published,
-    )  # fmt: skip
+    return BenchmarkData(**vars(split), name=name, **sounds)
 
 
 def _sounds(place: Path, where: dict[str, Any]) -> SoundFolder:

@@ -38,18 +38,11 @@ _EPS = 1e-9  # 32.375 is printed as 32.37 or 32.38
 
 @dataclass(frozen=True)
 class Note:
-    """What a reader of a value must know.
+    """What a reader of a value must know."""
 
-    Attributes:
-        id: short name.
-        kind: ``"wrong"`` cannot be right, ``"doubtful"`` does not fit the rest, ``"note"`` how to read a right value.
-        origin: ``"sources"`` for what the authors' code or tables show, ``"computed"`` for what the numbers show.
-        text: the note.
-    """
-
-    id: str
-    kind: str
-    origin: str
+    id: str  # short name
+    kind: str  # "wrong" cannot be right, "doubtful" does not fit the rest, "note" how to read a right value
+    origin: str  # "sources" for what the authors' code or tables show, "computed" for what the numbers show
     text: str
 
 
@@ -69,75 +62,43 @@ class Source:
 
 @dataclass(frozen=True)
 class Cell:
-    """One published value.
+    """One published value."""
 
-    Attributes:
-        printed: its digits as published.
-        value: as a number; ``None`` where the authors print that there is none.
-        rounding: how far the value may be from the unrounded one: half of its last digit.
-        notes: ids of the notes on this cell alone.
-    """
-
-    printed: str
-    value: float | None
-    rounding: float
-    notes: tuple[str, ...] = ()
+    printed: str  # its digits as published
+    value: float | None  # None where the authors print that there is none
+    rounding: float  # how far the value may be from the unrounded one: half of its last digit
+    notes: tuple[str, ...] = ()  # ids of the notes on this cell alone
 
 
 @dataclass(frozen=True)
 class Row:
-    """Values of one method.
+    """Values of one method."""
 
-    Attributes:
-        method: name as published.
-        ours: name of the method in this toolkit.
-        space: where its mask lives: ``"stft"``, ``"mel"`` or ``"waveform"``.
-        cells: metric to value; values that are not known are left out.
-        notes: ids of the notes on all of the row's cells.
-    """
-
-    method: str
-    ours: str
-    space: str
-    cells: Mapping[str, Cell]
-    notes: tuple[str, ...] = ()
+    method: str  # as published
+    ours: str  # name of the method in this toolkit
+    space: str  # where its mask lives: "stft", "mel" or "waveform"
+    cells: Mapping[str, Cell]  # by metric; values that are not known are left out
+    notes: tuple[str, ...] = ()  # ids of the notes on all of the row's cells
 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One table of one data set, condition and space.
+    """One table of one data set, condition and space."""
 
-    Attributes:
-        id: name for :func:`published_table`.
-        title: what it shows.
-        data: data set.
-        condition: what the clips were mixed with.
-        space: where the masks live, unless a row says otherwise.
-        source: the paper.
-        accuracy: of the classifier, in %, or ``None``.
-        clips: scored clips.
-        grid: frames and bands of a mask.
-        double_softmax: whether AD went through a second softmax: ``"yes"`` or ``"unknown"``.
-        conventions: how the numbers were made.
-        columns: metrics.
-        rows: methods, in the published order.
-        notes: ids of the notes on all cells.
-    """
-
-    id: str
+    id: str  # for published_table
     title: str
-    data: str
-    condition: str
-    space: str
+    data: str  # name of the data set
+    condition: str  # what the clips were mixed with
+    space: str  # where the masks live, unless a row says otherwise
     source: Source
-    accuracy: float | None
-    clips: int
-    grid: tuple[int, int]
-    double_softmax: str
-    conventions: tuple[str, ...]
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
+    accuracy: float | None  # of the classifier, in %
+    clips: int  # that were scored
+    grid: tuple[int, int]  # frames and bands of a mask
+    double_softmax: str  # whether AD went through a second softmax: "yes" or "unknown"
+    conventions: tuple[str, ...]  # how the numbers were made
+    columns: tuple[str, ...]  # metrics
+    rows: tuple[Row, ...]  # in the published order
+    notes: tuple[str, ...] = ()  # ids of the notes on all cells
 
     def row(self, method: str) -> Row:
         """The row of a method by its published name, or by ours where only one row has it.

@@ -14,8 +14,7 @@ import torch
 from audioxai.benchmark.evaluation_sets import TestSet, make_set
 from audioxai.benchmark.methods import METHODS, Method, choose_methods
 from audioxai.benchmark.protocol import BenchmarkData, load_data
-from audioxai.benchmark.provenance import machine, time_spent
-from audioxai.benchmark.report import Report
+from audioxai.benchmark.report import Report, machine, time_spent
 from audioxai.benchmark.run_files import Store
 from audioxai.benchmark.settings import Settings
 from audioxai.benchmark.stages import Stages

@@ -6,13 +6,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from audioxai.errors import OutputError
 from audioxai.metrics import Results
-from audioxai.support.files import write_bytes
+from audioxai.support.files import alone, write_bytes
 
 __all__ = ["BusyError", "Store", "key_of"]
 
@@ -45,28 +45,25 @@ class Store:
         Raises:
             OutputError: another run is at work there, or the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
-
         made = not self.folder.exists()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout as error:
-            raise OutputError(
-                f"another run is writing into {str(self.folder)!r}; wait for it, or choose another --out"
-            ) from error
-        except OSError as error:
-            raise OutputError(
-                f"{str(self.folder)!r} cannot be written ({error.strerror or error}); choose another --out"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-            if made and [path.name for path in self.folder.iterdir()] == [".lock"]:  # nothing came of it
-                (self.folder / ".lock").unlink()
-                self.folder.rmdir()
+        with ExitStack() as held:
+            try:
+                mine = held.enter_context(alone(self.folder / ".lock", wait=False))
+            except OSError as error:
+                raise OutputError(
+                    f"{str(self.folder)!r} cannot be written ({error.strerror or error}); choose another --out"
+                ) from error
+            if not mine:
+                raise OutputError(
+                    f"another run is writing into {str(self.folder)!r}; wait for it, or choose another --out"
+                )
+            try:
+                yield
+            finally:
+                if made and [path.name for path in self.folder.iterdir()] == [".lock"]:  # nothing came of it
+                    held.close()
+                    (self.folder / ".lock").unlink()
+                    self.folder.rmdir()
 
     def place(self, kind: str, inputs: Mapping[str, Any]) -> Path:
         """Where a result of these inputs is, or will be."""
@@ -110,7 +107,10 @@ class Store:
         facts = self.made(kind, inputs)
         fresh = facts is None
         if facts is None:
-            with self._alone_at(place, wait):
+            # Once the result is there, the lock may go: whoever waited finds it.
+            with alone(place.with_suffix(".lock"), wait=wait, remove=True) as mine:
+                if not mine:
+                    raise BusyError(str(place))
                 facts = self.made(kind, inputs)  # while this process waited
                 if facts is None:
                     start = time.perf_counter()
@@ -120,22 +120,6 @@ class Store:
                     write_bytes(self._record(kind, inputs), json.dumps(facts, indent=1).encode())
         self.log.setdefault(place, (kind, what, facts, fresh))
         return place, facts
-
-    @contextmanager
-    def _alone_at(self, place: Path, wait: bool) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place.with_suffix(".lock"), timeout=-1 if wait else 0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise BusyError(str(place)) from None
-        try:
-            yield
-            place.with_suffix(".lock").unlink(missing_ok=True)  # the result is there: whoever waited finds it
-        finally:
-            lock.release()
 
     def scores(
         self,
@@ -148,10 +132,8 @@ class Store:
         """Scores of one explainer on one test set, evaluated now unless they are there; or why there are none.
 
         Args:
-            what: see :meth:`make`.
-            inputs: see :meth:`make`.
+            what, inputs, wait: see :meth:`make`.
             work: returns the scores and facts to keep, or the reason why there are none.
-            wait: see :meth:`make`.
         """
 
         def save(place: Path) -> Mapping[str, Any]:

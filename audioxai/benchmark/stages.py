@@ -24,7 +24,7 @@ from audioxai.benchmark.networks import (
 from audioxai.benchmark.protocol import BenchmarkData
 from audioxai.benchmark.run_files import Store
 from audioxai.benchmark.settings import Settings
-from audioxai.benchmark.timing import NetworkClock, network_clock
+from audioxai.benchmark.timing import network_clock
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError
@@ -109,7 +109,6 @@ class Stages:
 
         def work(place: Path) -> dict[str, Any]:
             self.say(what)
-            clock = NetworkClock()
 
             def attempt(batch: int) -> None:
                 checkpoint = place.with_suffix(f".checkpoint-{batch}.safetensors")
@@ -127,7 +126,7 @@ class Stages:
                 checkpoint.unlink(missing_ok=True)
 
             try:
-                with network_clock(self.classifier, clock):
+                with network_clock(self.classifier) as clock:
                     halving(attempt, _BATCH, self.say)
             except _CANNOT as error:
                 return {"reason": f"{type(error).__name__}: {error}"}
@@ -135,6 +134,13 @@ class Stages:
 
         place, facts = self.store.make("fits", what, inputs, work, wait=wait)
         return place, facts.get("reason")
+
+    def _fit_name(self, method: Method, space: str, seed: int, wait: bool) -> tuple[str | None, str | None]:
+        """The name of a fit, ``None`` for a method without, and the reason if there is none."""
+        if not method.learned:
+            return None, None
+        place, reason = self.fit(method, space, seed, wait=wait)
+        return place.name, reason
 
     def explainer(self, method: Method, space: str, seed: int) -> Explainer:
         """Ready to explain; the latest is kept.
@@ -174,12 +180,9 @@ class Stages:
 
     def scores(self, one: TestSet, space: str, method: Method, seed: int, *, wait: bool = True) -> Results | str:
         """Scores of a method on a test set, or the reason why there are none."""
-        fit = None
-        if method.learned:
-            place, reason = self.fit(method, space, seed, wait=wait)
-            if reason is not None:
-                return reason
-            fit = place.name
+        fit, reason = self._fit_name(method, space, seed, wait)
+        if reason is not None:
+            return reason
         metrics = _METRICS if one.condition == "id" else (*_METRICS, *GROUND_TRUTH)
         inputs = method.identity(space, seed) | {
             "fit": fit, "set": one.identity, "networks": self.networks, "metrics": list(metrics),
@@ -189,7 +192,6 @@ class Stages:
 
         def work() -> tuple[Results, Mapping[str, Any]] | str:
             self.say(what)
-            clock = NetworkClock()
             try:
                 explainer = self.explainer(method, space, seed)
 
@@ -197,7 +199,7 @@ class Stages:
                     explainer.max_batch = batch
                     return evaluate({method.name: explainer}, one.batches(batch), metrics=metrics, judges=self.judges)
 
-                with network_clock(self.classifier, clock):
+                with network_clock(self.classifier) as clock:
                     found = halving(attempt, _ROWS.get(self.device.type, _BATCH), self.say)
                 return found, {"inside": clock.seconds}
             except _CANNOT as error:
@@ -209,12 +211,9 @@ class Stages:
         """Prompt sensitivity of a method on some clips of a test set; empty for other networks and without a fit."""
         if not isinstance(self.classifier, ZeroShotClassifier) or not self.settings.prompt_clips:
             return {}
-        fit = None
-        if method.learned:
-            place, reason = self.fit(method, space, seed, wait=wait)
-            if reason is not None:
-                return {}
-            fit = place.name
+        fit, reason = self._fit_name(method, space, seed, wait)
+        if reason is not None:
+            return {}
         few = one.fewer(self.settings.prompt_clips)
         inputs = method.identity(space, seed) | {
             "fit": fit, "set": few.identity, "network": self.networks[0], "version": __version__,

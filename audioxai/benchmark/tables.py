@@ -96,26 +96,23 @@ class Table:
         return any(metric in found and not found[metric].isnan().all() for found in self.results.scores.values())
 
     def _intervals(self) -> str:
-        lines = ["| | " + " | ".join(LEADING) + " |", "|---|" + "---:|" * len(LEADING)]
+        rows: dict[str, list[str]] = {}
         for name in self.results.scores:
-            cells = []
+            rows[name] = []
             for metric in LEADING:
-                low, high = self.results.interval(name, metric)
                 digits = METRICS[metric].digits
+                low, high = self.results.interval(name, metric)
                 cell = f"{low:.{digits}f} to {high:.{digits}f}"
                 if metric in self.spread.get(name, {}):
                     least, most = self.spread[name][metric]
                     cell += f" (fits {least:.{digits}f} to {most:.{digits}f})"
-                cells.append(cell)
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+                rows[name].append(cell)
+        return _markdown(LEADING, rows)
 
     def _prompts(self) -> str:
-        lines = ["| | " + " | ".join(PROMPT_FIGURES) + " |", "|---|" + "---:|" * len(PROMPT_FIGURES)]
-        for name, found in self.prompts.items():
-            cells = ("" if math.isnan(found[key]) else f"{found[key]:.2f}" for key in PROMPT_FIGURES)
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+        found = self.prompts.items()
+        rows = {n: ["" if math.isnan(f[key]) else f"{f[key]:.2f}" for key in PROMPT_FIGURES] for n, f in found}
+        return _markdown(PROMPT_FIGURES, rows)
 
     def published(self) -> list[PublishedTable]:
         """Published tables of the same data set, condition and space."""
@@ -125,24 +122,23 @@ class Table:
         return [table.rescaled() if condition == "in-domain" else table for table in found]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON types."""
-        return {
-            "data": self.data,
-            "condition": self.condition,
-            "space": self.space,
-            "network": self.network,
-            "accuracy": dict(self.accuracy),
-            "notes": list(self.notes),
-            "spread": {
-                name: {m: [None if math.isnan(v) else v for v in pair] for m, pair in found.items()}
-                for name, found in self.spread.items()
-            },
-            "prompts": {
-                name: {key: None if math.isnan(value) else value for key, value in found.items()}
-                for name, found in self.prompts.items()
-            },
-            **json.loads(self.results.to_json()),
-        }
+        """All of it as JSON types; what is undefined is ``None``."""
+        plain = {name: getattr(self, name) for name in ("data", "condition", "space", "network", "accuracy", "notes")}
+        plain |= {"spread": self.spread, "prompts": self.prompts}
+        return {**_plain(plain), **json.loads(self.results.to_json())}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _markdown(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    return "\n".join([*lines, *(f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items())])
 
 
 def average_items(run: Results, sources: Sequence[str]) -> Results:
@@ -200,19 +196,12 @@ def average_runs(name: str, runs: Sequence[Results]) -> tuple[Results, dict[str,
 def leads(table: Table, ours: str = "L-MAC (evidence)") -> list[str]:
     """Whether our method leads on AI, AD, AG and Fid-In, by intervals that do not overlap with the second's."""
     results = table.results
-    if ours not in results.scores:
-        return []
+    # A mask of ones has AD 0 and Fid-In 1 by definition, so it is no rival; nor is our own second stage.
+    rivals = [name for name in results.scores if name not in (ours, "AllOnes") and not name.startswith("L-MAC FT")]
     lines = []
-    for metric in LEADING:
-        direction = METRICS[metric].direction
-        # A mask of ones has AD 0 and Fid-In 1 by definition, so it is no rival; nor is our own second stage.
-        others = {
-            name: results.mean(name, metric)
-            for name in results.scores
-            if name not in (ours, "AllOnes")
-            and not name.startswith("L-MAC FT")
-            and not math.isnan(results.mean(name, metric))
-        }
+    for metric in LEADING if ours in results.scores else ():
+        direction, digits = METRICS[metric].direction, METRICS[metric].digits
+        others = {name: mean for name in rivals if not math.isnan(mean := results.mean(name, metric))}
         if not others:
             continue
         second = max(others, key=lambda name: direction * others[name])
@@ -223,16 +212,12 @@ def leads(table: Table, ours: str = "L-MAC (evidence)") -> list[str]:
         if mine == others[second]:
             verdict = f"does not lead: {second} has the same"
         elif direction * (mine - others[second]) < 0:
-            verdict = f"does not lead: {second} has {others[second]:.{METRICS[metric].digits}f}"
+            verdict = f"does not lead: {second} has {others[second]:.{digits}f}"
         else:
             verdict = f"leads before {second}, intervals {'apart' if apart else 'overlap'}"
-        digits = METRICS[metric].digits
         lines.append(
             f"- {metric}: {ours} ({mine:.{digits}f}) {verdict}; clip by clip the difference is {difference:.{digits}f} "
             f"({lower:.{digits}f} to {upper:.{digits}f})."
         )
-    return (
-        ["Does L-MAC lead, among all but the mask of ones and its own second stage?\n\n" + "\n".join(lines)]
-        if lines
-        else []
-    )
+    head = "Does L-MAC lead, among all but the mask of ones and its own second stage?\n\n"
+    return [head + "\n".join(lines)] if lines else []

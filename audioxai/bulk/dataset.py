@@ -6,8 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,7 +18,7 @@ from audioxai.bulk.streaming import check_windows
 from audioxai.classifiers.targets import TargetLike, parse_target
 from audioxai.errors import ConfigError, OutputError
 from audioxai.explainers.base import at_least_one
-from audioxai.support.files import PathLike, write_bytes, write_whole
+from audioxai.support.files import PathLike, alone, write_bytes, write_whole
 from audioxai.support.identity import describe, differences, digest_of
 from audioxai.version import __version__
 
@@ -140,7 +139,7 @@ def _begin(out: Path, run: dict[str, Any]) -> None:
     """Note what is done in a folder, or find the same noted there."""
     note = out / RUN
     try:
-        with _alone(out, ".run", wait=True):
+        with alone(out / ".run.lock", wait=True):
             if not note.is_file():
                 if found := sorted(path.name for path in out.iterdir() if not path.name.startswith(".")):
                     raise OutputError(
@@ -168,24 +167,6 @@ def _begin(out: Path, run: dict[str, Any]) -> None:
         raise ConfigError(f"{str(out)!r} holds another run: {'; '.join(other)}. Choose another folder for this one")
 
 
-@contextmanager
-def _alone(out: Path, name: str, *, wait: bool) -> Iterator[bool]:
-    """Hold a lock, which goes with the process however it ends; gives whether it could be had."""
-    from filelock import FileLock, Timeout
-
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / f"{name}.lock", timeout=-1 if wait else 0)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
 def _share(out: Path, shards: Sequence[range], work: Work, progress: bool) -> int:
     """Make all shards that no other process is making, and wait for those; how many were made here."""
     from tqdm.auto import tqdm
@@ -198,13 +179,12 @@ def _share(out: Path, shards: Sequence[range], work: Work, progress: bool) -> in
                 if _finished(out, number):
                     bar.update(len(indices))
                 else:
-                    with _alone(out, f".{shard_name(number)}", wait=False) as mine:
+                    with alone(out / f".{shard_name(number)}.lock", wait=False, remove=True) as mine:
                         if not mine:
                             continue
                         if not _finished(out, number):  # by whoever had the lock before
                             _make(out, number, indices, work, bar.update)
                             made += 1
-                        (out / f".{shard_name(number)}.lock").unlink(missing_ok=True)
                 del pending[number]
             if len(pending) == before:
                 time.sleep(_IDLE)

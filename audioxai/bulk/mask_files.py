@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, BinaryIO, Self
@@ -14,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.explainers.explanation import Explanation
+from audioxai.sound.dsp import STFT
 
-__all__ = ["MaskFader", "MaskWriter", "read_mask"]
+__all__ = ["Fader", "MaskWriter", "read_mask"]
 
 
 class MaskWriter:
@@ -63,29 +62,31 @@ def read_mask(file: BinaryIO | Path) -> Tensor:
         return torch.from_numpy(stored["mask"].astype(np.float32, order="C"))
 
 
-class MaskFader:
-    """Joins the masks of a recording's windows, cross-faded with the weights of their sounds.
+class Fader:
+    """Joins the sounds or the masks of a recording's windows by cross-fading each with the one before.
 
-    Frame n of the joined mask stands at sample n * hop of the recording and takes the nearest frame of each window
-    there, so the joined mask has the frames of the recording in one piece.
+    Frame n of what is joined stands at sample n * hop of the recording and takes the nearest frame of each window
+    there, so a joined mask has the frames of the recording in one piece; a sound has a frame for each sample.
     """
 
     def __init__(self) -> None:
         self.next = 0  # the first frame that is not final
         self.tail = torch.zeros(0)  # what is known from there on
 
-    def add(self, explanation: Explanation, start: int, fade: tuple[int, int]) -> Tensor:
-        """What no later window changes, (F, n), (M, n) or (n,).
+    def add(self, values: Tensor, start: int, end: int, fade: tuple[int, int], stft: STFT | None = None) -> Tensor:
+        """What no later window changes, (..., n).
 
         Args:
-            explanation: of the window, B = 1.
+            values: of the window, (..., frames).
             start: of the window, in samples.
+            end: of the window, in samples.
             fade: samples that it shares with the window before and with the one after.
+            stft: of whose frames it is made; default of samples.
         """
-        mask, (hop, frames_of) = explanation.mask[0].detach().cpu(), _grid(explanation)
-        end, (first, last) = start + explanation.input.shape[1], fade
-        places = torch.arange(self.next, frames_of(end)) * hop - start
-        joined = mask[..., ((places + hop // 2) // hop).clamp(0, mask.shape[-1] - 1)]
+        hop, frames = (1, end) if stft is None else (stft.hop, stft.frames(end))
+        first, last = fade
+        places = torch.arange(self.next, frames) * hop - start
+        joined = values[..., ((places + hop // 2) // hop).clamp(0, values.shape[-1] - 1)]
         if first:
             shared = min(self.tail.shape[-1], len(places))
             rising = ((places[:shared] + 0.5) / first).clamp(0, 1)
@@ -94,9 +95,3 @@ class MaskFader:
         self.next += final
         self.tail = joined[..., final:]
         return joined[..., :final]
-
-
-def _grid(explanation: Explanation) -> tuple[int, Callable[[int], int]]:
-    """Samples from frame to frame of a mask, and the function from samples of a clip to frames."""
-    stft = explanation.stft
-    return (1, int) if stft is None else (stft.hop, stft.frames)

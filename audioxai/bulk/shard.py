@@ -15,8 +15,8 @@ from torch import Tensor
 
 from audioxai.bulk.mask_files import MaskWriter
 from audioxai.bulk.shard_files import ShardWriter, key_of, write_flac
-from audioxai.bulk.sources import Sound, Source
-from audioxai.bulk.streaming import Window, explain_long
+from audioxai.bulk.sources import Source
+from audioxai.bulk.streaming import Window, explain_long, target_scores
 from audioxai.classifiers.latents import PROBE_SECONDS
 from audioxai.classifiers.targets import TargetLike
 from audioxai.errors import (
@@ -46,23 +46,14 @@ _DIGITS = 6  # of probabilities
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with every clip.
+    """What is done with every clip."""
 
-    Args:
-        explainer: fitted.
-        source: of the clips.
-        target: one for all.
-        longest: recordings of more seconds are explained window by window.
-        window: in s.
-        overlap: in s.
-    """
-
-    explainer: Explainer
+    explainer: Explainer  # fitted
     source: Source
-    target: TargetLike
-    longest: float
-    window: float
-    overlap: float
+    target: TargetLike  # one for all
+    longest: float  # recordings of more seconds are explained window by window
+    window: float  # in s
+    overlap: float  # in s
 
 
 @dataclass(frozen=True)
@@ -103,7 +94,7 @@ class Shard:
         name = self._work.source.name_of(index)
         try:
             entry = self._work.source.read(index)
-            name, held, rate = entry.name, self._at_hand(entry.sound), entry.sound.sample_rate or None
+            name, held, rate = entry.name, self._at_hand(entry.sound), entry.sample_rate or None
             long = _seconds(held, rate) > self._work.longest
             waveform = None if long else as_waveform(held, self._rate, rate)[0]
         except _NOT_READING as error:
@@ -162,11 +153,7 @@ class Shard:
         with MaskWriter() as mask:
             mask.add(explanation.mask[0])
             mask.save(files["mask.npz"])
-        scores = None
-        if explanation.target is not None:
-            k = int(explanation.target[0])
-            scores = tuple(float(probs[0, k]) for probs in explanation.scores)
-        samples = len(clip.waveform)
+        scores, samples = target_scores(explanation), len(clip.waveform)
         return self._meta(clip.name, explanation.target_names[0], scores, samples, levels, ()), files
 
     def _explain_long(self, index: int, name: str, path: Path) -> None:
@@ -250,14 +237,14 @@ class Shard:
         """Where sounds go that are in no file of their own; one at a time."""
         return self._folder / "content"
 
-    def _at_hand(self, sound: Sound) -> Path | Tensor:
+    def _at_hand(self, sound: Path | bytes | Tensor) -> Path | Tensor:
         """A file, or samples (T,)."""
-        if isinstance(sound.held, bytes):
-            write_bytes(self._content, sound.held)
+        if isinstance(sound, bytes):
+            write_bytes(self._content, sound)
             return self._content
-        if isinstance(sound.held, Tensor) and sound.held.ndim == 2:
-            return sound.held.mean(int(np.argmin(sound.held.shape)))  # channels are the shorter side
-        return sound.held
+        if isinstance(sound, Tensor) and sound.ndim == 2:
+            return sound.mean(int(np.argmin(sound.shape)))  # channels are the shorter side
+        return sound
 
     def _as_file(self, samples: Tensor, rate: int | None) -> Path:
         import soundfile

@@ -17,7 +17,7 @@ from audioxai.sound.files import find_audio
 from audioxai.support.files import PathLike
 from audioxai.support.optional import optional_import
 
-__all__ = ["Entry", "Rows", "Sound", "Source", "SourceLike", "open_source"]
+__all__ = ["Entry", "Rows", "Source", "SourceLike", "open_source"]
 
 
 class Rows(Protocol):
@@ -34,45 +34,21 @@ SourceLike: TypeAlias = "PathLike | Sequence[PathLike] | Rows"
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Sound as a source holds it: the path of a file, its content, or decoded samples.
-
-    Args:
-        held: path, content, or (T,) or (C, T) floats.
-        sample_rate: in Hz, of samples.
-    """
-
-    held: Path | bytes | torch.Tensor
-    sample_rate: int = 0
-
-
-@dataclass(frozen=True)
 class Entry:
-    """One clip of a source.
+    """One clip of a source."""
 
-    Args:
-        name: for people; a file's path below the folder, or what the data set calls it.
-        sound: its sound.
-    """
-
-    name: str
-    sound: Sound
+    name: str  # for people: a file's path below the folder, or what the data set calls it
+    sound: Path | bytes | torch.Tensor  # a file, its content, or decoded samples (T,) or (C, T)
+    sample_rate: int = 0  # in Hz, of samples
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as a numbered list.
-
-    Args:
-        size: how many clips.
-        fingerprint: of what they are: names, sizes and times of change of files, or the data set's own.
-        name_of: a name for a clip that cannot be read.
-        read: an entry by its number.
-    """
+    """A data set as a numbered list."""
 
     size: int
-    fingerprint: str
-    name_of: Callable[[int], str]
+    fingerprint: str  # of names, sizes and times of change of files, or the data set's own
+    name_of: Callable[[int], str]  # a name for a clip that cannot be read
     read: Callable[[int], Entry]
 
 
@@ -124,7 +100,7 @@ def _files(files: list[Path], names: list[str]) -> Source:
     names = [name.encode(errors="backslashreplace").decode() for name in names]  # files need no valid names
 
     def read(index: int) -> Entry:
-        return Entry(names[index], Sound(files[index]))
+        return Entry(names[index], files[index])
 
     return Source(len(files), digest.hexdigest(), names.__getitem__, read)
 
@@ -147,16 +123,16 @@ def _rows(data: Any) -> Source:
 
     def read(index: int) -> Entry:
         audio = data[index]["audio"]
-        return Entry(os.path.basename(audio.get("path") or "") or name_of(index), _sound(audio))
+        return Entry(os.path.basename(audio.get("path") or "") or name_of(index), *_sound(audio))
 
     return Source(size, digest.hexdigest(), name_of, read)
 
 
-def _sound(audio: Mapping[str, Any]) -> Sound:
+def _sound(audio: Mapping[str, Any]) -> tuple[Path | bytes | torch.Tensor, int]:
     if audio.get("array") is not None:
-        return Sound(torch.as_tensor(np.asarray(audio["array"], dtype=np.float32)), int(audio["sampling_rate"]))
+        return torch.as_tensor(np.asarray(audio["array"], dtype=np.float32)), int(audio["sampling_rate"])
     if audio.get("bytes") is not None:
-        return Sound(bytes(audio["bytes"]))
+        return bytes(audio["bytes"]), 0
     if audio.get("path"):
-        return Sound(Path(audio["path"]))
+        return Path(audio["path"]), 0
     raise AudioFileError(f"an entry of the column 'audio' has neither bytes, path nor array; it has {sorted(audio)}")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audioxai.bulk.mask_files import MaskFader, MaskWriter
+from audioxai.bulk.mask_files import Fader, MaskWriter
 from audioxai.classifiers.targets import TargetLike
 from audioxai.errors import ConfigError
 from audioxai.explainers.explanation import Explanation
@@ -24,7 +24,7 @@ from audioxai.support.files import write_whole
 if TYPE_CHECKING:
     from audioxai.explainers.base import Explainer
 
-__all__ = ["LongExplanation", "Window", "check_windows", "explain_long"]
+__all__ = ["LongExplanation", "Window", "check_windows", "explain_long", "target_scores"]
 
 _MARGIN = 0.05  # seconds that resampling a window may look beyond it
 
@@ -97,14 +97,15 @@ def explain_long(
     windows: list[Window] = []
 
     def work(kept_file: BinaryIO, removed_file: BinaryIO, mask_file: BinaryIO) -> None:
-        fader, mask_fader = _Fader(), MaskFader()
+        fader, mask_fader = Fader(), Fader()
         with _wav(kept_file, rate) as kept, _wav(removed_file, rate) as removed, MaskWriter(folder) as masks:
             for start, fade, waveform in _windows(Path(path), rate, seconds, overlap):
                 explanation = explainer.explain(waveform, target)
                 windows.append(_window(explanation, start / rate, rate))
-                masks.add(mask_fader.add(explanation, start, fade))
+                mask, place = explanation.mask[0].detach().cpu(), (start, start + explanation.input.shape[1], fade)
+                masks.add(mask_fader.add(mask, *place, explanation.stft))
                 sounds = torch.stack([explanation.waveform[0], explanation.removed[0]]).cpu()
-                _write(fader.add(sounds, fade), kept, removed)
+                _write(fader.add(sounds, *place), kept, removed)
             _write(fader.tail, kept, removed)
             masks.add(mask_fader.tail)
             masks.save(mask_file)
@@ -127,26 +128,6 @@ def check_windows(seconds: float, overlap: float) -> None:
     """
     if not (0 <= overlap <= seconds / 2 and seconds > 0):
         raise ConfigError(f"seconds={seconds}, overlap={overlap}: windows need 0 <= overlap <= seconds / 2")
-
-
-class _Fader:
-    """Joins windows of two sounds (2, T) by cross-fading each with the tail of the one before."""
-
-    def __init__(self) -> None:
-        self.tail = torch.zeros(2, 0)
-
-    def add(self, sounds: Tensor, fade: tuple[int, int]) -> Tensor:
-        """What no later window changes, (2, T').
-
-        Args:
-            sounds: (2, T).
-            fade: samples at the start that overlap the window before, and at the end that overlap the next one.
-        """
-        first, last = fade
-        rising = (torch.arange(first) + 0.5) / max(1, first)
-        joined = torch.cat([self.tail * (1 - rising) + sounds[:, :first] * rising, sounds[:, first:]], 1)
-        self.tail = joined[:, joined.shape[1] - last :]
-        return joined[:, : joined.shape[1] - last]
 
 
 def _windows(path: Path, rate: int, seconds: float, overlap: float) -> Iterator[tuple[int, tuple[int, int], Tensor]]:
@@ -208,11 +189,15 @@ class _Source:
 
 def _window(explanation: Explanation, start: float, rate: int) -> Window:
     end = start + explanation.input.shape[1] / rate
-    scores = None
-    if explanation.target is not None:
-        k = int(explanation.target[0])
-        scores = tuple(float(probs[0, k]) for probs in explanation.scores)
-    return Window(start, end, explanation.target_names[0], scores)  # type: ignore[arg-type]  # three of them
+    return Window(start, end, explanation.target_names[0], target_scores(explanation))
+
+
+def target_scores(explanation: Explanation) -> tuple[float, float, float] | None:
+    """Probability of the first clip's target in the clip, in what is kept and in what is removed."""
+    if explanation.target is None:
+        return None
+    k, scores = int(explanation.target[0]), explanation.scores
+    return float(scores.input[0, k]), float(scores.kept[0, k]), float(scores.removed[0, k])
 
 
 def _wav(file: BinaryIO, rate: int) -> Any:

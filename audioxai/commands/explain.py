@@ -45,9 +45,7 @@ def explain(
         files, failed = _find_inputs(clips, out)
         for line in failed:
             tell(f"error: {line}")
-        explainer, wanted = load_explainer(
-            method, model, classifier, space and space.value, scale and scale.value, target
-        )
+        explainer, wanted = load_explainer(method, model, classifier, space, scale, target)
         lost, pages = _explain_all(files, explainer, wanted, out)
     total = len(files) + len(failed)
     say(f"explained {len(files) - lost} of {total} clip(s)" + (f"; listen: {', '.join(pages)}" if pages else ""))

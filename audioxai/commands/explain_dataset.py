@@ -45,9 +45,7 @@ def explain_dataset(
     from audioxai.support.terminal import on_terminal, say, tell
 
     number, _ = launched()
-    explainer, wanted = load_explainer(
-        method, model, classifier, space and space.value, scale and scale.value, target, quiet=number > 0
-    )
+    explainer, wanted = load_explainer(method, model, classifier, space, scale, target, quiet=number > 0)
     if isinstance(explainer, LearnedExplainer):
         explainer.to(device_of(device, number))
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from audioxai.commands.options import Overwrite
 from audioxai.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def listening_results(
     complete_only: Annotated[
         bool, typer.Option("--complete-only", help="Leave out unfinished listeners, complete trials and all.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write into a folder that already holds files.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn the answers to a listening test into means with intervals and paired tests."""
     from contextlib import nullcontext

@@ -64,7 +64,9 @@ def load_explainer(
     network = None
     if classifier is not None and method not in EXPLAINERS:  # its module may know it
         network = own_classifier(classifier)
-    kind = _kind(method)
+    if method not in EXPLAINERS:
+        raise ConfigError(f"--method {method!r} is not known; the nearest are {nearest(method, EXPLAINERS)}")
+    kind = EXPLAINERS[method]
     if issubclass(kind, LearnedExplainer) and (folder is None or (shipped and method != FITTED)):
         raise ConfigError(
             f"--model FOLDER is missing: what 'audioxai fit DATA --classifier {classifier} --out FOLDER' wrote. "
@@ -82,12 +84,6 @@ def load_explainer(
     if shipped and not quiet:  # it answers with one of its labels whatever it hears
         say(f"model: {DEFAULT}, shipped with audioxai; it knows only {', '.join(network.labels or ())}")
     return explainer, wanted
-
-
-def _kind(method: str) -> type[Explainer]:
-    if method not in EXPLAINERS:
-        raise ConfigError(f"--method {method!r} is not known; the nearest are {nearest(method, EXPLAINERS)}")
-    return EXPLAINERS[method]
 
 
 def _saved_classifier(folder: Path) -> AudioClassifier:

@@ -149,10 +149,7 @@ class LabelledClips(ClipSet, Dataset[tuple[Tensor, int]]):
         files: below ``root``, in the order of the clips.
         classes: one per file.
         labels: class names; a class is a place among them.
-        sample_rate: in Hz.
-        seconds: length of a clip.
-        cache: folder for the decoded clips.
-        skip_bad: leave out files that are missing or cannot be read. Cache, errors and ``bad``: see :class:`ClipSet`.
+        sample_rate, seconds, cache, skip_bad: see :class:`ClipSet`, also for errors and ``bad``.
 
     Attributes:
         labels: class names.

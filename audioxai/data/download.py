@@ -18,11 +18,9 @@ import urllib.request
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Generator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from audioxai.errors import AudioFileError, ConfigError, OutputError
 from audioxai.support.files import PathLike
@@ -34,15 +32,9 @@ _PADDING = 16 << 20  # bytes after the last entry of a tar archive that are read
 _TIMEOUT = 30.0  # seconds without a byte
 _PAUSE = 1.0  # seconds before the next try
 _DAMAGED = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
+    zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
     ValueError,
-)
+)  # fmt: skip
 
 
 def fetch(url: str, target: PathLike, *, sha256: str | None = None, tries: int = 5) -> Path:
@@ -71,10 +63,8 @@ def fetch(url: str, target: PathLike, *, sha256: str | None = None, tries: int =
     if sha256 is None:
         warnings.warn(f"the checksum of {url} is not known, so the download is not checked", stacklevel=2)
     part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"could not create {str(target.parent)!r}: {error.strerror or error}") from error
+    with _on_disk(part):
+        part.parent.mkdir(parents=True, exist_ok=True)
     best, failures = 0, 0
     while problem := _receive(url, part):
         size = part.stat().st_size if part.exists() else 0
@@ -107,19 +97,7 @@ def _receive(url: str, part: Path) -> str:
     if start:
         request.add_header("Range", f"bytes={start}-")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-            if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-                start = 0  # the server sends the whole file again
-            length = response.headers.get("Content-Length")
-            total = start + int(length) if length else None
-            with (
-                _open(part, "ab" if start else "wb") as file,
-                tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
-            ):
-                while block := response.read(_BLOCK):
-                    _write(file, block)
-                    bar.update(len(block))
-                    start += len(block)
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416 and start:  # nothing is missing, or what is here is not of this file
@@ -130,35 +108,31 @@ def _receive(url: str, part: Path) -> str:
             if error.code >= 500 or error.code in (408, 429):
                 return f"the server answers {error.code} {error.reason}"
             raise AudioFileError(f"could not download {url}: {error.code} {error.reason}; check the address") from error
-    except OutputError:
-        raise
     except (OSError, http.client.HTTPException) as error:
         return f"{getattr(error, 'reason', None) or error or type(error).__name__}"
-    return "" if total in (None, start) else f"the connection ended after {start} of {total} bytes"
+    if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        start = 0  # the server sends the whole file again
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    shown = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None)
+    with response, _on_disk(part), part.open("ab" if start else "wb") as file, shown as bar:
+        while True:
+            try:
+                block = response.read(_BLOCK)
+            except (OSError, http.client.HTTPException) as error:
+                return f"{error or type(error).__name__}"
+            if not block:
+                return "" if total in (None, start) else f"the connection ended after {start} of {total} bytes"
+            start += file.write(block)
+            bar.update(len(block))
 
 
-def _open(path: Path, mode: str) -> IO[bytes]:
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
     try:
-        return path.open(mode, buffering=0)
+        yield
     except OSError as error:
         raise OutputError(f"could not write {str(path)!r}: {error.strerror or error}") from error
-
-
-def _write(file: IO[bytes], block: bytes) -> None:
-    try:
-        view = memoryview(block)
-        while view:
-            view = view[file.write(view) :]
-    except OSError as error:
-        raise OutputError(f"could not write {file.name!r}: {error.strerror or error}; free some space") from error
-
-
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    size: int  # as announced, in bytes
-    kind: str  # "file", "folder" or what is refused
-    open: Callable[[], IO[bytes]]
 
 
 def unpack(archive: PathLike, folder: PathLike, *, max_bytes: int = 16 << 30, max_files: int = 200_000) -> Path:
@@ -182,84 +156,73 @@ def unpack(archive: PathLike, folder: PathLike, *, max_bytes: int = 16 << 30, ma
     if not archive.is_file():
         raise AudioFileError(f"{str(archive)!r} is not a file; check the path")
     try:
-        with closing(_members(archive)) as members, _temporary(folder) as temporary:
-            left = max_bytes
-            for number, member in enumerate(members, start=1):
-                if number > max_files:
-                    raise _refused(archive, f"it has more than {max_files} entries")
-                left = _take(archive, member, Path(temporary), left, max_bytes)
-            _move(archive, Path(temporary), folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as temporary:
+            _extract(archive, Path(temporary), max_bytes, max_files)
+            entries = sorted(Path(temporary).iterdir())
+            if there := [entry.name for entry in entries if (folder / entry.name).exists()]:
+                raise _refused(archive, f"{str(folder / there[0])!r} exists already; move it away first")
+            for entry in entries:
+                shutil.move(entry, folder / entry.name)
     except _DAMAGED as error:
         raise AudioFileError(
             f"{str(archive)!r} cannot be unpacked ({error}); delete it and download it again"
         ) from error
-    except (AudioFileError, OutputError):
+    except AudioFileError:
         raise
     except OSError as error:
         raise OutputError(f"could not unpack {str(archive)!r} into {str(folder)!r}: {error}") from error
     return folder
 
 
-def _temporary(folder: Path) -> tempfile.TemporaryDirectory[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-")
-
-
-def _members(archive: Path) -> Generator[_Member, None, None]:
+def _extract(archive: Path, folder: Path, max_bytes: int, max_files: int) -> None:
+    """Unpack all entries after a look at every one; neither library writes more of an entry than it announces."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as pack:
-            for info in pack.infolist():
-                form = stat.S_IFMT(info.external_attr >> 16)  # 0 if the archive was not made on Unix
-                kind = "folder" if info.is_dir() else "file" if form in (0, stat.S_IFREG) else "a link or a device"
-                yield _Member(info.filename, info.file_size, kind, lambda info=info: pack.open(info))  # type: ignore[misc]
-    else:
-        with _open_tar(archive) as tar:
-            for entry in tar:
-                kind = "folder" if entry.isdir() else "file" if entry.isreg() else "a link or a device"
-                yield _Member(entry.name, entry.size, kind, lambda entry=entry: tar.extractfile(entry))  # type: ignore
-            for _ in range(_PADDING // _BLOCK):  # the checksum of a .tar.gz comes after its last entry
-                if tar.fileobj is None or not tar.fileobj.read(_BLOCK):
-                    break
-
-
-def _open_tar(archive: Path) -> tarfile.TarFile:
+            _check(archive, pack.infolist(), max_bytes, max_files)
+            pack.extractall(folder)
+        return
     try:
-        return tarfile.open(archive)
+        tar = tarfile.open(archive)  # noqa: SIM115 (see below)
     except tarfile.ReadError as error:
         raise tarfile.ReadError("it is neither ZIP nor tar, or cut off") from error
+    with tar:
+        _check(archive, tar, max_bytes, max_files)
+        tar.extraction_filter = getattr(
+            tarfile, "data_filter", lambda entry, _: entry
+        )  # Python 3.11.0 to 3.11.3 has none
+        tar.extractall(folder)
+        for _ in range(_PADDING // _BLOCK):  # the checksum of a .tar.gz comes after its last entry
+            if tar.fileobj is None or not tar.fileobj.read(_BLOCK):
+                break
 
 
-def _take(archive: Path, member: _Member, folder: Path, left: int, limit: int) -> int:
-    """Write one entry below ``folder``; the bytes that may still follow it."""
-    path = PurePosixPath(member.name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts):
-        raise _refused(archive, f"its entry {member.name!r} would lie outside the folder")
-    if member.kind not in ("file", "folder"):
-        raise _refused(archive, f"its entry {member.name!r} is {member.kind}")
-    target = folder / path
-    if member.kind == "folder":
-        target.mkdir(parents=True, exist_ok=True)
-        return left
-    if target.exists():
-        raise _refused(archive, f"its entry {member.name!r} is there twice")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if member.size > left:
-        raise _refused(archive, f"it holds more than {limit} bytes")
-    with member.open() as source, target.open("xb") as file:
-        while block := source.read(_BLOCK):
-            left -= len(block)  # what comes, not what was announced
-            if left < 0:
-                raise _refused(archive, f"it holds more than {limit} bytes")
-            file.write(block)
-    return left
-
-
-def _move(archive: Path, source: Path, folder: Path) -> None:
-    entries = sorted(source.iterdir())
-    if there := [entry.name for entry in entries if (folder / entry.name).exists()]:
-        raise _refused(archive, f"{str(folder / there[0])!r} exists already; move it away first")
-    for entry in entries:
-        shutil.move(entry, folder / entry.name)
+def _check(archive: Path, entries: Iterable[zipfile.ZipInfo | tarfile.TarInfo], max_bytes: int, max_files: int) -> None:
+    seen: set[PurePosixPath] = set()
+    total = 0
+    for number, entry in enumerate(entries, start=1):
+        if isinstance(entry, zipfile.ZipInfo):
+            name, size, folder = entry.filename, entry.file_size, entry.is_dir()
+            form = stat.S_IFMT(entry.external_attr >> 16)  # 0 if the archive was not made on Unix
+            plain = folder or form in (0, stat.S_IFREG)
+            entry.filename = name.replace("\\", "/")
+        else:
+            name, size, folder = entry.name, entry.size, entry.isdir()
+            plain = folder or entry.isreg()
+            entry.name = name.replace("\\", "/")
+        path = PurePosixPath(name.replace("\\", "/"))
+        total += size
+        if number > max_files:
+            raise _refused(archive, f"it has more than {max_files} entries")
+        if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts):
+            raise _refused(archive, f"its entry {name!r} would lie outside the folder")
+        if not plain:
+            raise _refused(archive, f"its entry {name!r} is a link or a device")
+        if path in seen and not folder:
+            raise _refused(archive, f"its entry {name!r} is there twice")
+        if total > max_bytes:
+            raise _refused(archive, f"it holds more than {max_bytes} bytes")
+        seen.add(path)
 
 
 def _refused(archive: Path, reason: str) -> AudioFileError:

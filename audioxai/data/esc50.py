@@ -29,13 +29,10 @@ class ESC50(LabelledClips):
         root: folder with ``meta/esc50.csv`` and ``audio/``, or the folder above ``ESC-50-master``.
         folds: which of the folds 1 to 5.
         esc10: only the ten-class subset.
-        sample_rate: clips are resampled to it, in Hz.
-        seconds: clips are cut or zero-padded to it.
         download: fetch and unpack the published archive (600 MB) into ``root`` if the data set is not there.
         sha256: of that archive. ``None``, the default, is unknown, since the archive is made on request; it is
             then checked only by the checksums inside, and a warning says so.
-        cache: folder for the decoded clips.
-        skip_bad: leave out clips that are missing or cannot be read. Cache, errors and ``bad``: see :class:`ClipSet`.
+        sample_rate, seconds, cache, skip_bad: see :class:`ClipSet`, also for errors and ``bad``.
 
     Attributes:
         labels: class names, sorted.

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import math
 import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from audioxai.data.clips import LabelledClips
+from audioxai.data.clips import ClipSet, LabelledClips
 from audioxai.data.registry import Split, register
-from audioxai.errors import AudioFileError, AudioXAIError, ConfigError
-from audioxai.sound.files import find_audio, load
+from audioxai.errors import AudioFileError, ConfigError
+from audioxai.sound.files import find_audio
 
 __all__ = ["clips_of", "labelled_clips_of", "loader_of", "named_files"]
 
@@ -33,8 +31,8 @@ def clips_of(folder: Path, sample_rate: int, seconds: float) -> tuple[Tensor, li
     Raises:
         AudioFileError: no file could be read.
     """
-    clips, _, bad = _read(find_audio([_folder(folder)]), sample_rate, seconds)
-    return clips, bad
+    data = ClipSet(folder, find_audio([_folder(folder)]), sample_rate=sample_rate, seconds=seconds, skip_bad=True)
+    return data.clips(), _bad(data)
 
 
 def labelled_clips_of(
@@ -63,8 +61,12 @@ def labelled_clips_of(
             f"a network is trained on at least two classes, one per label; {where} give {labels or 'none'}. Sort the "
             "clips into one subfolder per class, pass --labels FILE.csv, or --classifier for a network of your own"
         )
-    clips, kept, bad = _read([file for file, _ in named], sample_rate, seconds)
-    classes = torch.tensor([labels.index(named[i][1]) for i in kept])
+    data = LabelledClips(
+        folder, [_below(folder, file) for file, _ in named], [labels.index(label) for _, label in named], labels,
+        sample_rate=sample_rate, seconds=seconds, skip_bad=True,
+    )  # fmt: skip
+    bad = _bad(data)
+    clips, classes = data.tensors()
     if empty := [label for k, label in enumerate(labels) if not (classes == k).any()]:
         raise AudioFileError(f"no clip of {', '.join(map(repr, empty))} could be read; the first problem: {bad[0]}")
     return clips, classes, labels, bad
@@ -115,23 +117,12 @@ def _from_table(folder: Path, table: Path) -> list[tuple[Path, str]]:
     return [(folder / name, label) for name, label in rows]
 
 
-def _read(files: list[Path], sample_rate: int, seconds: float) -> tuple[Tensor, list[int], list[str]]:
-    """Clips (n, T), which of ``files`` they are, and a line for each of the others."""
-    if not (math.isfinite(seconds) and seconds * sample_rate >= 1):
-        raise ConfigError(f"seconds={seconds} must be a positive length")
-    samples = round(seconds * sample_rate)
-    clips, kept, bad = [], [], []
-    for index, file in enumerate(files):
-        try:
-            waveform = load(file, sample_rate)[0][:samples]
-        except AudioXAIError as error:
-            bad.append(str(error))
-            continue
-        clips.append(torch.nn.functional.pad(waveform, (0, samples - len(waveform))))
-        kept.append(index)
-    if not clips:
-        raise AudioFileError(f"none of {len(files)} file(s) could be read; the first problem: {bad[0]}")
-    return torch.stack(clips), kept, bad
+def _bad(data: ClipSet) -> list[str]:
+    """A line for each file that could not be read, if others could."""
+    bad = [reason for _, reason in data.bad]
+    if not len(data):
+        raise AudioFileError(f"none of {len(bad)} file(s) could be read; the first problem: {bad[0]}")
+    return bad
 
 
 def loader_of(clips: Tensor, classes: Tensor | None = None, batch_size: int = 16) -> DataLoader[tuple[Tensor, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,11 +21,8 @@ class SoundFolder(ClipSet, Dataset[Tensor]):
 
     Args:
         root: the folder.
-        sample_rate: clips are resampled to it, in Hz.
-        seconds: clips are cut or zero-padded to it.
         limit: only the first so many files.
-        cache: folder for the decoded clips.
-        skip_bad: leave out files that cannot be read. Cache, errors and ``bad``: see :class:`ClipSet`.
+        sample_rate, seconds, cache, skip_bad: see :class:`ClipSet`, also for errors and ``bad``.
 
     Raises:
         AudioFileError: no such folder, or no audio in it.
@@ -55,36 +53,23 @@ class SoundFolder(ClipSet, Dataset[Tensor]):
         return self.clips()
 
     @classmethod
-    def ljspeech(
-        cls,
-        root: PathLike,
-        *,
-        sample_rate: int = 16000,
-        seconds: float = 5.0,
-        limit: int | None = 10_000,
-        cache: PathLike | None = None,
-        skip_bad: bool = False,
-    ) -> SoundFolder:
-        """LJSpeech from its folder with ``wavs/``: the first 10 000 readings by name, as in the L-MAC tables."""
+    def ljspeech(cls, root: PathLike, *, limit: int | None = 10_000, **options: Any) -> SoundFolder:
+        """LJSpeech from its folder with ``wavs/``: the first 10 000 readings by name, as in the L-MAC tables.
+
+        The options are those of the class.
+        """
         if not (wavs := Path(root) / "wavs").is_dir():
             raise AudioFileError(
                 f"{str(root)!r} holds no LJSpeech: expected wavs/ there. Get the archive from "
                 "https://keithito.com/LJ-Speech-Dataset and pass its folder"
             )
-        return cls(wavs, sample_rate=sample_rate, seconds=seconds, limit=limit, cache=cache, skip_bad=skip_bad)
+        return cls(wavs, limit=limit, **options)
 
     @classmethod
-    def wham(
-        cls,
-        root: PathLike,
-        *,
-        part: str = "tr",
-        sample_rate: int = 16000,
-        seconds: float = 5.0,
-        limit: int | None = None,
-        cache: PathLike | None = None,
-        skip_bad: bool = False,
-    ) -> SoundFolder:
-        """WHAM! noise from its folder: the subfolder ``part`` (``tr``, ``cv`` or ``tt``) if there is one, else all."""
+    def wham(cls, root: PathLike, *, part: str = "tr", **options: Any) -> SoundFolder:
+        """WHAM! noise from its folder: the subfolder ``part`` (``tr``, ``cv`` or ``tt``) if there is one, else all.
+
+        The options are those of the class.
+        """
         folder = inside if (inside := Path(root) / part).is_dir() else Path(root)
-        return cls(folder, sample_rate=sample_rate, seconds=seconds, limit=limit, cache=cache, skip_bad=skip_bad)
+        return cls(folder, **options)

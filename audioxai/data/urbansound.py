@@ -22,10 +22,8 @@ class UrbanSound8K(LabelledClips):
     Args:
         root: folder with ``metadata/UrbanSound8K.csv`` and ``audio/fold1`` to ``audio/fold10``.
         folds: which of the folds 1 to 10.
-        sample_rate: clips are resampled to it, in Hz.
-        seconds: clips are cut or zero-padded to it; the L-MAC tables use 5.0.
-        cache: folder for the decoded clips.
-        skip_bad: leave out clips that are missing or cannot be read. Cache, errors and ``bad``: see :class:`ClipSet`.
+        sample_rate, seconds, cache, skip_bad: see :class:`ClipSet`, also for errors and ``bad``. The L-MAC tables use
+            5 seconds.
 
     Attributes:
         labels: class names, sorted; a class is also the table's ``classID``.

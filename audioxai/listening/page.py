@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from audioxai.errors import ConfigError, OutputError
-from audioxai.listening.stimuli import Heard, Trial, make_trials
+from audioxai.listening.stimuli import Trial, make_trials
 from audioxai.report.parts import audio_address, page_text, templates
+from audioxai.report.plot import Heard
 from audioxai.support.files import write_bytes
 
 __all__ = ["ANSWERS_FORMAT", "KEY_FORMAT", "SCALES", "ListeningTest", "listening_test"]

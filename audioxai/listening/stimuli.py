@@ -7,12 +7,13 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from audioxai.errors import ConfigError, InputError
+from audioxai.report.plot import Heard
 from audioxai.sound.dsp import resample
 from audioxai.sound.loudness import loudness
 
@@ -25,22 +26,6 @@ _LEVEL = -23.0  # LUFS
 _PEAK = 10 ** (-1 / 20)  # no sample is above -1 dB
 _MOST_RAISED = 30.0  # dB against the reference
 _ANCHOR_HZ, _ANCHOR_SNR = 3500.0, 13.0
-
-
-class Heard(Protocol):
-    """What a listening test needs of an explanation of B clips."""
-
-    @property
-    def input(self) -> Tensor: ...
-    @property
-    def waveform(self) -> Tensor: ...
-    @property
-    def names(self) -> list[str]: ...
-    @property
-    def target_names(self) -> list[str]: ...
-    @property
-    def sample_rate(self) -> int: ...
-    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -85,16 +70,10 @@ def make_trials(
     """Trials in an order that says nothing, with ids that say nothing.
 
     Args:
-        explanations: name of the method to its explanation, or to several in the order of the clips; each method must
-            have explained the same clips, in the same order, for the same targets.
-        seed: of the ids, the order in the page and the anchors.
+        explanations, seed: see :func:`audioxai.listening.listening_test`, also for the errors.
 
     Returns:
         The test's own id, which depends on every sound; the trials; what whoever runs the test must know.
-
-    Raises:
-        ConfigError: fewer than two methods, or more than ten; a name that is empty or means something else.
-        InputError: no clip; explanations of different clips, targets or rates; a silent clip; NaN or infinite samples.
     """
     _check_names(list(explanations))
     methods = {name: _clips(name, given) for name, given in explanations.items()}

@@ -137,10 +137,7 @@ def listening_results(
     or her complete trials. The intervals and tests speak of other listeners hearing these clips, not of other clips.
 
     Args:
-        exports: see :func:`audioxai.listening.ratings.read_ratings`, also for the other options and the errors.
-        key: the key that was written beside the page.
-        screen: leave out listeners who do not hear the hidden reference as such.
-        complete_only: leave out listeners who have not finished.
+        exports, key, screen, complete_only: see :func:`audioxai.listening.ratings.read_ratings`, also for the errors.
     """
     ratings = read_ratings(exports, key, screen=screen, complete_only=complete_only)
     means = {

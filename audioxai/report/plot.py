@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = ["Explained", "Probabilities", "figure_png", "overlay_png", "plot_clip", "plot_methods"]
+__all__ = ["Explained", "Heard", "Probabilities", "figure_png", "overlay_png", "plot_clip", "plot_methods"]
 
 _FLOOR_DB = -80.0  # relative to the loudest cell of the input
 _COLUMNS = 1200  # a picture has no more columns than this; longer clips are averaged
@@ -47,28 +47,36 @@ class Probabilities(Protocol):
     def removed(self) -> Tensor: ...
 
 
-class Explained(Protocol):
-    """What pictures and pages need of an explanation of B clips.
-
-    ``mask`` is (B, F, N) for ``space`` "stft", (B, M, N) for "mel", (B, T) for "waveform"; ``target`` (B,) holds class
-    numbers or is ``None``; waveforms are (B, T). A mel explanation may also carry its filters as ``mel_bank`` (F, M);
-    its mask is then drawn over the mel spectrogram, else alone.
-    """
+class Heard(Protocol):
+    """What a listening test needs of an explanation of B clips; waveforms are (B, T)."""
 
     @property
     def input(self) -> Tensor: ...
     @property
     def waveform(self) -> Tensor: ...
     @property
+    def names(self) -> list[str]: ...
+    @property
+    def target_names(self) -> list[str]: ...
+    @property
+    def sample_rate(self) -> int: ...
+    def __len__(self) -> int: ...
+
+
+class Explained(Heard, Protocol):
+    """What pictures and pages need of an explanation, besides.
+
+    ``mask`` is (B, F, N) for ``space`` "stft", (B, M, N) for "mel", (B, T) for "waveform"; ``target`` (B,) holds class
+    numbers or is ``None``. A mel explanation may also carry its filters as ``mel_bank`` (F, M);
+    its mask is then drawn over the mel spectrogram, else alone.
+    """
+
+    @property
     def removed(self) -> Tensor: ...
     @property
     def mask(self) -> Tensor: ...
     @property
     def target(self) -> Tensor | None: ...
-    @property
-    def target_names(self) -> list[str]: ...
-    @property
-    def names(self) -> list[str]: ...
     @property
     def labels(self) -> tuple[str, ...] | None: ...
     @property
@@ -82,10 +90,7 @@ class Explained(Protocol):
     @property
     def approximate(self) -> bool: ...
     @property
-    def sample_rate(self) -> int: ...
-    @property
     def stft(self) -> STFT | None: ...
-    def __len__(self) -> int: ...
 
 
 def plot_clip(explained: Explained, i: int = 0) -> Figure:

@@ -80,15 +80,9 @@ class SpectralFrontend(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The settings as JSON types; part of a classifier's fingerprint."""
-        return {
-            "type": type(self).__name__,
-            "sample_rate": self.sample_rate,
-            "stft": self.stft.to_dict(),
-            "power": self.power,
-            "log": self.log,
-            "floor": self.floor,
-            "layout": self.layout,
-        }
+        names = ("power", "log", "floor", "layout")
+        plain = {"type": type(self).__name__, "sample_rate": self.sample_rate, "stft": self.stft.to_dict()}
+        return plain | {name: getattr(self, name) for name in names}
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.config().items() if name != "type")
@@ -150,13 +144,9 @@ class LogMel(SpectralFrontend):
         mel_scale: MelScale = "htk",
         norm: Literal["slaney"] | None = None,
         triangles: Literal["standard", "reference"] = "standard",
-        stft: STFT | None = None,
-        power: int = 1,
-        log: Log = "log1p",
-        floor: float = 1e-10,
-        layout: str = "BNM",
+        **spectral: Any,
     ) -> None:
-        super().__init__(sample_rate, stft=stft, power=power, log=log, floor=floor, layout=layout)
+        super().__init__(sample_rate, **spectral)
         self.n_mels = n_mels
         f_max = sample_rate / 2 if f_max is None else f_max
         self._mel_config = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from audioxai.errors import AudioXAIError, OutputError
 
-__all__ = ["PathLike", "folder_names", "write_bytes", "write_whole"]
+__all__ = ["PathLike", "alone", "folder_names", "write_bytes", "write_whole"]
 
 PathLike = str | os.PathLike[str]
 
@@ -50,6 +51,35 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         file.write(data)
 
     write_whole(path, write)
+
+
+@contextmanager
+def alone(lock: Path, *, wait: bool, remove: bool = False) -> Iterator[bool]:
+    """Hold a lock file, whose folder is created, and which goes with the process however that ends.
+
+    Args:
+        lock: the file.
+        wait: until whoever holds it lets go.
+        remove: delete it after a block that ran through, whose result then tells that the work is done.
+
+    Returns:
+        Whether it could be had.
+    """
+    from filelock import FileLock, Timeout
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock, timeout=-1 if wait else 0)
+    try:
+        held.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+        if remove:
+            lock.unlink(missing_ok=True)
+    finally:
+        held.release()
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

@@ -146,14 +146,14 @@ def test_memory_does_not_grow_with_the_recording(tmp_path, keeper, monkeypatch):
             held.append(len(self.held))
             return samples
 
-    class Fader(streaming._Fader):
-        def add(self, sounds, fade):
-            joined = super().add(sounds, fade)
-            held.append(joined.shape[1] + self.tail.shape[1])
+    class Fader(streaming.Fader):
+        def add(self, *window):
+            joined = super().add(*window)
+            held.append(joined.shape[-1] + self.tail.shape[-1])
             return joined
 
     monkeypatch.setattr(streaming, "_Source", Watched)
-    monkeypatch.setattr(streaming, "_Fader", Fader)
+    monkeypatch.setattr(streaming, "Fader", Fader)
     for seconds in (5, 40):
         recording(tmp_path / "in.wav", seconds)
         held.clear()

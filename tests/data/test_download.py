@@ -156,7 +156,7 @@ def test_what_cannot_be_fetched(server, tmp_path):
     with pytest.raises(ConfigError, match="64 hexadecimal"):
         fetch(server.url, tmp_path / "x", sha256="abc")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="could not create"):
+    with pytest.raises(OutputError, match=r"could not write .*x\.part"):
         fetch(server.url, tmp_path / "file" / "x", sha256=SHA256)
     (tmp_path / "taken.part").mkdir()
     with pytest.raises(OutputError, match=r"could not write .*taken\.part"):
@@ -239,12 +239,14 @@ def test_bombs(make, tmp_path):
     unpack(archive, tmp_path / "out", max_bytes=5_000_000, max_files=5)
 
 
-def test_a_bomb_that_announces_little(tmp_path, monkeypatch):
+def test_a_bomb_that_announces_little(tmp_path):
     archive = zip_of(tmp_path / "archive", [("x", bytes(1_000_000))])
-    honest = module._Member
-    monkeypatch.setattr(module, "_Member", lambda name, size, kind, open: honest(name, 1, kind, open))
-    with pytest.raises(AudioFileError, match="more than 1000 bytes"):
+    whole = archive.read_bytes()
+    size = whole.index(b"PK\x01\x02") + 24  # of the entry, in the directory at the end
+    archive.write_bytes(whole[:size] + (1).to_bytes(4, "little") + whole[size + 4 :])
+    with pytest.raises(AudioFileError, match="cannot be unpacked"):
         unpack(archive, tmp_path / "out", max_bytes=1000)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("make", [zip_of, tar_of])

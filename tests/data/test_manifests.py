@@ -2,8 +2,10 @@
 
 import json
 import math
+import runpy
 import shutil
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +27,6 @@ from audioxai.data import (
     shipped_manifests,
     white_noise,
 )
-from audioxai.data.ship import esc10_manifests
 from audioxai.errors import AudioFileError, ConfigError, OutputError
 from audioxai.sound.files import load
 
@@ -351,8 +352,9 @@ def test_shipped_names():
         shipped_manifest("esc10-fold5-mixture")
 
 
-def test_the_shipped_manifests_are_what_the_command_makes(data_root):
-    for made in esc10_manifests(data_root / "esc10", data_root / "speech"):
+def test_the_shipped_manifests_are_what_the_example_makes(data_root):
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "manifests.py"))
+    for made in example["esc10_manifests"](data_root / "esc10", data_root / "speech"):
         frozen = shipped_manifest(made.name)
         assert frozen.files == made.files
         assert replace(frozen, items=()) == replace(made, items=())

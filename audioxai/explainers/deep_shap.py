@@ -32,7 +32,6 @@ class DeepSHAP(WithBaseline):
     attention and layer norm, pass the gradient; :attr:`gap_` tells what that costs.
 
     Args:
-        classifier: the wrapped network.
         **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
 
     Clips and baselines go through the network in pairs, so that ``max_batch=1`` too means two rows, and a few more

@@ -13,7 +13,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from audioxai.errors import ConfigError, nearest
 from audioxai.sound.dsp import STFT, hz_to_mel, istft, magnitude, stft
 from audioxai.sound.frontends import LogMel, SpectralFrontend, default_stft
 from audioxai.support.identity import digest_of, options_of
+from audioxai.support.options import one_of
 
 __all__ = ["Analysis", "MelSpace", "Resize", "STFTSpace", "Scale", "Space", "WaveformSpace", "make_space"]
 
@@ -69,10 +70,8 @@ class Space(ABC):
     approximate: ClassVar[bool] = False  # sound is only an approximation of what the mask says
 
     def __init__(self, classifier: AudioClassifier, scale: Scale = "log1p") -> None:
-        if scale not in ("log1p", "magnitude"):
-            raise ConfigError(f"scale={scale!r} is not known; choose 'log1p' or 'magnitude'")
         self.classifier = classifier
-        self.scale: Scale = scale
+        self.scale: Scale = one_of("scale", scale, get_args(Scale))
 
     def bind(self, classifier: AudioClassifier) -> Self:
         """This space for a view of its classifier, see :meth:`AudioClassifier.for_targets`."""
@@ -177,8 +176,7 @@ class STFTSpace(Space):
     waveforms, or a front end that the space cannot enter, through the resynthesised waveform.
 
     Args:
-        classifier: see :class:`Space`.
-        scale: see :class:`Space`.
+        classifier, scale: see :class:`Space`.
         stft: transform; default the front end's own, or the L-MAC recipe's at this rate.
     """
 
@@ -235,8 +233,7 @@ class MelSpace(Space):
     scaled by the average gain of the bands that cover it, weighted by their filters: an approximation, marked as such.
 
     Args:
-        classifier: see :class:`Space`.
-        scale: see :class:`Space`.
+        classifier, scale: see :class:`Space`.
         mel: mel analysis to use; default the classifier's :class:`LogMel`, or 80 bands at its rate.
     """
 

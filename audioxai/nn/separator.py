@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from audioxai.errors import ConfigError
 from audioxai.nn.conditioner import Conditioner
+from audioxai.nn.decoder import _standardise
 from audioxai.nn.filterbank import Filterbank
 from audioxai.nn.sepformer import DualPath
 from audioxai.nn.tcn import TCN
+from audioxai.support.options import one_of
 
 __all__ = ["MASKERS", "Separator"]
 
@@ -58,8 +60,7 @@ class Separator(nn.Module):
         train_bank: bool = False,
     ) -> None:
         super().__init__()
-        if masker not in MASKERS:
-            raise ConfigError(f"masker={masker!r} is not known; choose one of {', '.join(map(repr, MASKERS))}")
+        one_of("masker", masker, MASKERS)
         self.bank, self.alpha, self.train_bank = bank, alpha, train_bank
         if alpha < 1:
             self.listen = nn.Sequential(nn.Conv1d(bank.rows, channels, 1), nn.GroupNorm(1, channels))
@@ -118,6 +119,4 @@ class Separator(nn.Module):
 def relative_level(levels: Tensor) -> Tensor:
     """Log levels (B, F, L) of a clip over its own root mean square, down to -60 dB, standardised; silence gives 0."""
     rms = levels.square().mean((1, 2), keepdim=True).sqrt()
-    log = torch.log(levels / rms.clamp(min=1e-8) + 1e-3)
-    log = log - log.mean((1, 2), keepdim=True)
-    return log / (log.square().mean((1, 2), keepdim=True).sqrt() + 1e-3)
+    return _standardise(torch.log(levels / rms.clamp(min=1e-8) + 1e-3))[0]

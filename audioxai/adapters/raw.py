@@ -39,7 +39,6 @@ class Raw(TokenMaps):
 
     Args:
         model: with a head for sequences or for frames.
-        blocks: see :class:`TokenMaps`.
         pool: see :func:`audioxai.classifiers.sequences.pool_frames`.
     """
 

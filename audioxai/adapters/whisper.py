@@ -63,7 +63,6 @@ class Whisper(TokenMaps):
 
     Args:
         model: a ``WhisperForAudioClassification``.
-        blocks: see :class:`TokenMaps`.
         frames: what the model eats, 3000 for 30 s.
         beyond: frames of the log-mel that only touch the clip's end.
     """

@@ -209,6 +209,13 @@ class Explainer:
                 _, solutions = bound._find(clips, [target])
         return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
 
+    def target_of(self, clips: Tensor, target: TargetLike) -> TargetLike:
+        """The target given, or the classes (B,) predicted now, which stay the target when clips or network change.
+
+        An explainer of the predicted class alone explains that of each clip and network: ``None``.
+        """
+        return self.logits(clips).argmax(1) if target is None and self.any_target else target
+
     def logits(self, waveform: WaveformLike, *, sample_rate: int | None = None) -> Tensor:
         """The classifier's logits (B, K) for clips, in evaluation mode, ``max_batch`` of them in a pass.
 

@@ -22,13 +22,7 @@ __all__ = ["FineTuning", "clean_and_noisy"]
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Settings of the second stage.
-
-    Args:
-        lambda_g: weight of the guidance.
-        cth: cosine from which a clip is guided.
-        guidance: ``"binary"`` or ``"norm"``.
-    """
+    """Settings of the second stage, see :meth:`audioxai.LMAC.finetune`."""
 
     lambda_g: float = 4.0
     cth: float = 0.6

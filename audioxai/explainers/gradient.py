@@ -126,13 +126,8 @@ class IntegratedGradients(WithBaseline):
         total = torch.zeros_like(values)
         for start in starts:
             with differentiable(self.name):
-                found = Method(score).attribute(
-                    leaf(values),
-                    start,
-                    additional_forward_args=(rows,),
-                    n_steps=self.n_steps,
-                    internal_batch_size=self.max_batch,
-                )
+                sizes = {"n_steps": self.n_steps, "internal_batch_size": self.max_batch}
+                found = Method(score).attribute(leaf(values), start, additional_forward_args=(rows,), **sizes)
             total += one_tensor(found) / len(starts)
         completeness_gap(self, values, starts, total, score, f"raise n_steps={self.n_steps}")
         return total

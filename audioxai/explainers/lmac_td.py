@@ -132,7 +132,7 @@ class LMACTD(LearnedExplainer):
         self.lambda_in, self.lambda_out, self.lambda_s = lambda_in, lambda_out, lambda_s
         self.lambda_g, self.lambda_rec = lambda_g, lambda_rec
         self.bounded = bounded
-        self.size = one_of("size", size, _SIZES)
+        self.size = one_of("size", size, ("mask", "energy", "log"))
         self.mixing = share("mixing", mixing)
         self.pretrain_epochs = at_least_one("pretrain_epochs", pretrain_epochs)
         self.train_filterbank = train_filterbank
@@ -216,7 +216,7 @@ class LMACTD(LearnedExplainer):
         stem, other, target = mix_within_batch(self.classifier, waveform, self.mixing)
         clip = stem + other
         _, maps, [(target, evidence)] = self._read(clip, [target])
-        coefficients = self._encode(clip)
+        coefficients = self.separator.bank.encode(clip)
         mask = self.separator(coefficients, maps, evidence)
         kept, removed = self.separator.split(mask, coefficients, clip)
         classes, multilabel = target.classes, self.classifier.multilabel
@@ -227,7 +227,7 @@ class LMACTD(LearnedExplainer):
         losses = {
             "in": mask_in(log_p),
             "out": mask_out(*log_p_removed, bounded=self.bounded),
-            "size": _SIZES[self.size](mask, kept, clip, self),
+            "size": self._size(mask, kept, clip),
         }
         if self.lambda_g and self.mixing:
             mixed = other.abs().amax(1) > 0
@@ -248,7 +248,7 @@ class LMACTD(LearnedExplainer):
             raise TargetError(f"this LMACTD was built with {why} and explains the predicted class only: target=None")
         logits, maps, read = self._read(analysis.waveform, targets)
         with torch.no_grad():
-            coefficients = self._encode(analysis.waveform)
+            coefficients = self.separator.bank.encode(analysis.waveform)
             solutions = []
             for target, evidence in read:
                 mask = self.separator(coefficients, maps, evidence)
@@ -271,20 +271,9 @@ class LMACTD(LearnedExplainer):
                 return logits, [], [(target.resolve(logits, classifier.labels), None) for target in targets]
         return read_evidence(classifier, features, targets, evidence=self.evidence)
 
-    def _encode(self, waveform: Tensor) -> Tensor:
-        return self.separator.bank.encode(waveform)
-
-
-def _mean_mask(mask: Tensor, _kept: Tensor, _clip: Tensor, _explainer: LMACTD) -> Tensor:
-    return sparsity(mask)
-
-
-def _energy_share(_mask: Tensor, kept: Tensor, clip: Tensor, _explainer: LMACTD) -> Tensor:
-    return kept.square().sum(1) / clip.square().sum(1).clamp(min=1e-8)
-
-
-def _log_spectrum(_mask: Tensor, kept: Tensor, _clip: Tensor, explainer: LMACTD) -> Tensor:
-    return torch.log1p(explainer.space.magnitude(explainer.space.analyse(kept))).flatten(1).mean(1)
-
-
-_SIZES = {"mask": _mean_mask, "energy": _energy_share, "log": _log_spectrum}
+    def _size(self, mask: Tensor, kept: Tensor, clip: Tensor) -> Tensor:
+        if self.size == "mask":
+            return sparsity(mask)
+        if self.size == "energy":
+            return kept.square().sum(1) / clip.square().sum(1).clamp(min=1e-8)
+        return torch.log1p(self.space.magnitude(self.space.analyse(kept))).flatten(1).mean(1)

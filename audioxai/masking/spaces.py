@@ -68,6 +68,7 @@ class Space(ABC):
 
     name: ClassVar[str]
     approximate: ClassVar[bool] = False  # sound is only an approximation of what the mask says
+    _through_sound = False  # features need more of a clip than its values, such as the phase
 
     def __init__(self, classifier: AudioClassifier, scale: Scale = "log1p") -> None:
         self.classifier = classifier
@@ -144,11 +145,6 @@ class Space(ABC):
             analysis = analysis.rows(rows)
         return self.classifier.classify(self.features(values, analysis))
 
-    @property
-    def _through_sound(self) -> bool:
-        """Whether features need more of a clip than its values, such as the phase."""
-        return False
-
     def _to_scale(self, linear: Tensor) -> Tensor:
         return torch.log1p(linear) if self.scale == "log1p" else linear
 
@@ -189,6 +185,7 @@ class STFTSpace(Space):
         self.stft = stft or own or default_stft(classifier.sample_rate)
         enters = self.stft == own and getattr(frontend, "direct", False)
         self._frontend = frontend if enters and isinstance(frontend, SpectralFrontend) else None
+        self._through_sound = self._frontend is None
         self._grid = _stft_grid(classifier, self.stft)
 
     @property
@@ -210,10 +207,6 @@ class STFTSpace(Space):
     def analyse(self, waveform: Tensor) -> Analysis:
         spectrum = stft(waveform, self.stft)
         return Analysis(waveform, self._to_scale(magnitude(spectrum)), spectrum)
-
-    @property
-    def _through_sound(self) -> bool:
-        return self._frontend is None
 
     def features(self, values: Tensor, analysis: Analysis) -> Tensor:
         if self._frontend is not None:
@@ -244,6 +237,7 @@ class MelSpace(Space):
         super().__init__(classifier, scale)
         frontend = classifier.frontend
         self._exact = isinstance(frontend, LogMel) and frontend.direct and mel in (None, frontend)
+        self._through_sound = not self._exact
         if mel is None:
             own = frontend if isinstance(frontend, LogMel) else None
             given = frontend.stft if isinstance(frontend, SpectralFrontend) else None
@@ -275,10 +269,6 @@ class MelSpace(Space):
         spectrum = stft(waveform, self.stft)
         bands = self.mel.to_mel(magnitude(spectrum))
         return Analysis(waveform, self._to_scale(bands), spectrum)
-
-    @property
-    def _through_sound(self) -> bool:
-        return not self._exact
 
     def features(self, values: Tensor, analysis: Analysis) -> Tensor:
         if self._exact:

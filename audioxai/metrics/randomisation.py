@@ -96,8 +96,7 @@ def cascading_randomisation(
         names = names[::-1]
     if idle := [name for name in names if not _with_weights(modules[name])]:
         raise ConfigError(f"layer {idle[0]!r} has no weights, but for normalisation; name one that has")
-    if target is None and explainer.any_target:
-        target = explainer.logits(clips).argmax(1)
+    target = explainer.target_of(clips, target)
     trained = explainer.explain(clips, target).mask
     steps = [mask_similarity(trained, trained)]
     generator = torch.Generator().manual_seed(seed)
@@ -145,8 +144,7 @@ def random_labels(
 
     clips = as_waveform(waveform, classifier.sample_rate).to(classifier.device)
     explainer = make(classifier)
-    if target is None and explainer.any_target:
-        target = explainer.logits(clips).argmax(1)
+    target = explainer.target_of(clips, target)
     shuffled = _shuffle_labels(loader, seed)
     other = copy.deepcopy(classifier).requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)

@@ -72,8 +72,7 @@ def max_sensitivity(
     positive("radius", radius)
     at_least_one("samples", samples)
     clips = as_waveform(waveform, explainer.classifier.sample_rate).to(explainer.classifier.device)
-    if target is None and explainer.any_target:
-        target = explainer.logits(clips).argmax(1)
+    target = explainer.target_of(clips, target)
     plain = explainer.attribute(clips, target).flatten(1)
     # Each clip has draws of its own, whatever the clips beside it.
     generators = [torch.Generator().manual_seed(seed) for _ in clips]

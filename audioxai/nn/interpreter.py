@@ -138,9 +138,6 @@ class PublishedActivationDecoder(PublishedDecoder):
         channels: of four maps, shallowest first.
         components: R.
         width: channels of the widest layers.
-
-    Raises:
-        ClassifierError: not four maps.
     """
 
     def __init__(self, channels: Sequence[int], components: int, *, width: int = 2048) -> None:

@@ -36,31 +36,11 @@ if TYPE_CHECKING:
     from audioxai.bulk import *  # noqa: F403
 
 __all__ = [
-    "AudioClassifier",
-    "AudioFileError",
-    "AudioXAIError",
-    "ClassifierError",
-    "ConfigError",
-    "Explanation",
-    "InputError",
-    "KaldiFbank",
-    "LogMel",
-    "LogSTFT",
-    "MelSpace",
-    "MissingDependencyError",
-    "NotFittedError",
-    "OutputError",
-    "STFTSpace",
-    "Scores",
-    "TargetError",
-    "WaveformSpace",
-    "ZeroShotClassifier",
-    "__version__",
-    "evaluate",
-    "load",
-    "load_pretrained",
-    "save",
-]
+    "AudioClassifier", "AudioFileError", "AudioXAIError", "ClassifierError", "ConfigError", "Explanation", "InputError",
+    "KaldiFbank", "LogMel", "LogSTFT", "MelSpace", "MissingDependencyError", "NotFittedError", "OutputError",
+    "STFTSpace", "Scores", "TargetError", "WaveformSpace", "ZeroShotClassifier", "__version__", "evaluate", "load",
+    "load_pretrained", "save",
+]  # fmt: skip
 __all__ += explainers.__all__
 __all__ += adapters.__all__
 __all__ += bulk.__all__

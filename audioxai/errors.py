@@ -6,18 +6,9 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
-    "AudioFileError",
-    "AudioXAIError",
-    "ClassifierError",
-    "ConfigError",
-    "InputError",
-    "LabelsError",
-    "MissingDependencyError",
-    "NotFittedError",
-    "OutputError",
-    "TargetError",
-    "nearest",
-]
+    "AudioFileError", "AudioXAIError", "ClassifierError", "ConfigError", "InputError", "LabelsError",
+    "MissingDependencyError", "NotFittedError", "OutputError", "TargetError", "nearest",
+]  # fmt: skip
 
 
 class AudioXAIError(Exception):

@@ -22,7 +22,6 @@ class AST(TokenMaps):
 
     Args:
         model: an ``ASTForAudioClassification``.
-        blocks: see :class:`TokenMaps`.
         padding: value of the padding: 0, less the mean, over the divisor.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ClassifierError
 
 __all__ = ["check_equal", "check_wrapped", "probe_clip"]
+
+Kind = TypeVar("Kind", bound=AudioClassifier)
 
 
 def probe_clip(sample_rate: int, seconds: float = 1.0) -> Tensor:
@@ -43,12 +46,12 @@ def check_equal(what: str, ours: Tensor, own: Tensor, tolerance: float) -> None:
 
 
 def check_wrapped(
-    classifier: AudioClassifier,
+    classifier: Kind,
     own: Callable[[Tensor], Tensor] | None,
     *,
     tolerance: float = 1e-3,
     seconds: float = 1.0,
-) -> AudioClassifier:
+) -> Kind:
     """Return ``classifier`` if it does what the model does, on one clip and on a batch.
 
     Args:

@@ -12,12 +12,11 @@ from torch.nn import functional as F
 
 from audioxai.adapters.check import check_wrapped
 from audioxai.adapters.htsat import HTSAT
-from audioxai.adapters.text import tokenise
+from audioxai.adapters.transformers import extract, load_from_hub, tokenise
 from audioxai.adapters.windows import WindowedLogMel, Windows
 from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.sound.dsp import STFT
-from audioxai.support.optional import optional_import
 
 __all__ = ["ClapFrontend", "ClapText", "from_clap"]
 
@@ -144,8 +143,8 @@ def from_clap(
     """
     if isinstance(model, str | os.PathLike):
         name = os.fspath(model)
-        processor = processor or _load("ClapProcessor", name, revision)
-        model = _load("ClapModel", name, revision)
+        processor = processor or load_from_hub("ClapProcessor", name, revision)
+        model = load_from_hub("ClapModel", name, revision)
     assert isinstance(model, nn.Module)
     clap: Any = model
     if getattr(getattr(clap, "config", None), "model_type", None) != "clap" or not hasattr(clap, "text_projection"):
@@ -153,7 +152,7 @@ def from_clap(
     if processor is None:
         if not getattr(clap, "name_or_path", ""):
             raise ConfigError("this ClapModel was not loaded from anywhere; pass processor=... of its checkpoint")
-        processor = _load("ClapProcessor", clap.name_or_path, revision)
+        processor = load_from_hub("ClapProcessor", clap.name_or_path, revision)
     extractor, tokenizer = (getattr(processor, part, None) for part in ("feature_extractor", "tokenizer"))
     if extractor is None or tokenizer is None:
         raise ConfigError(f"{type(processor).__name__} has no feature_extractor and tokenizer; pass a ClapProcessor")
@@ -176,22 +175,10 @@ def from_clap(
 
     def own(clip: Tensor) -> Tensor:
         """The extractor's and the model's own way; for scale and text, ours."""
-        found = extractor(clip[0].cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt")
-        parameter = next(clap.parameters())
-        features = found["input_features"].to(parameter.device, parameter.dtype)
-        longer = torch.zeros(1, 1, dtype=torch.bool, device=parameter.device)
+        features = extract(extractor, clip).to(next(clap.parameters()))
+        longer = torch.zeros(1, 1, dtype=torch.bool, device=features.device)
         audio = clap.get_audio_features(input_features=features, is_longer=longer)
         rows: Tensor = getattr(audio, "pooler_output", audio)  # a tensor before transformers 5
         return classifier.temperature * F.normalize(rows.float(), dim=1) @ classifier.text_embeddings.T
 
-    wrapped = check_wrapped(classifier, own, tolerance=tolerance)
-    assert wrapped is classifier
-    return classifier
-
-
-def _load(kind: str, name: str, revision: str | None) -> Any:
-    found = optional_import("transformers", kind, extra="hf")
-    try:
-        return found.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{kind} cannot be loaded from {name!r}: {error}") from error
+    return check_wrapped(classifier, own, tolerance=tolerance)

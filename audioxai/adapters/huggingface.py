@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from audioxai.adapters.ast import ast
 from audioxai.adapters.check import check_equal, check_wrapped
 from audioxai.adapters.raw import raw
+from audioxai.adapters.transformers import extract, load_from_hub
 from audioxai.adapters.whisper import whisper
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.sequences import Pool, pool_frames
 from audioxai.errors import ClassifierError, ConfigError
-from audioxai.support.optional import optional_import
 
 __all__ = ["FAMILIES", "from_huggingface"]
 
@@ -77,7 +77,7 @@ def from_huggingface(
     if extractor is None:
         if not getattr(source, "name_or_path", ""):
             raise ConfigError(f"{type(source).__name__} was not loaded from anywhere; pass feature_extractor=...")
-        extractor = _load("AutoFeatureExtractor", source.name_or_path, revision)
+        extractor = load_from_hub("AutoFeatureExtractor", source.name_or_path, revision)
     network: Any
     frontend: nn.Module | None
     try:
@@ -103,25 +103,15 @@ def from_huggingface(
 
     def own(clip: Tensor) -> Tensor:
         """The extractor's and the model's own way."""
-        found = extractor(clip[0].cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt")
-        features = found.get("input_values", found.get("input_features"))
+        features = extract(extractor, clip)
         check_equal("features", network.inputs(classifier.features(clip)), features, tolerance)
-        parameter = next(source.parameters())
-        logits: Tensor = source(features.to(parameter.device, parameter.dtype)).logits
+        logits: Tensor = source(features.to(next(source.parameters()))).logits
         return pool_frames(logits, pool) if logits.ndim == 3 else logits
 
     return check_wrapped(classifier, own, tolerance=tolerance, seconds=min(1.0, getattr(network, "longest", 1.0)))
 
 
 def _load_model(name: str, revision: str | None) -> Any:
-    made_as = str(getattr(_load("AutoConfig", name, revision), "architectures", None))
+    made_as = str(getattr(load_from_hub("AutoConfig", name, revision), "architectures", None))
     frame = "Frame" if "ForAudioFrameClassification" in made_as else ""
-    return _load(f"AutoModelForAudio{frame}Classification", name, revision)
-
-
-def _load(kind: str, name: str, revision: str | None) -> Any:
-    auto = optional_import("transformers", kind, extra="hf")
-    try:
-        return auto.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{kind} cannot be loaded from {name!r}: {error}") from error
+    return load_from_hub(f"AutoModelForAudio{frame}Classification", name, revision)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from audioxai.adapters.htsat import HTSAT
 from audioxai.adapters.msclap_layout import Part, audio_config, htsat_state, panns_state, text_config
-from audioxai.adapters.text import tokenise
+from audioxai.adapters.transformers import tokenise
 from audioxai.adapters.windows import WindowedLogMel, WindowedTower, Windows
 from audioxai.classifiers.zero_shot import START_TEMPERATURE, ZeroShotClassifier
 from audioxai.errors import ConfigError

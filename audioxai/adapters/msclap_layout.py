@@ -10,11 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from audioxai.errors import OutputError
-from audioxai.nn.checkpoints import panns_names
+from audioxai.nn.checkpoints import panns_names, some
 
 __all__ = ["Part", "audio_config", "htsat_state", "panns_state", "text_config"]
 
-_SHOWN = 3
 _HEAD = 64  # size of an attention head in BERT and GPT-2, which no tensor tells
 _BUFFERS = ("position_ids", "attn.bias", "masked_bias", "relative_position_index", "num_batches_tracked")
 
@@ -67,10 +66,7 @@ class Part:
         ]
         if missing or wrong:
             named = [*(f"{name} missing" for name in missing), *wrong]
-            raise OutputError(
-                f"the weights do not fit below {self.prefix!r}: {'; '.join(named[:_SHOWN])}"
-                + (f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else "")
-            )
+            raise OutputError(f"the weights do not fit below {self.prefix!r}: {some(named, '; ')}")
         module.load_state_dict({name: self.tensors[name] for name in ours if name in self.tensors}, strict=False)
 
 

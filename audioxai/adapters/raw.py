@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
+from audioxai.adapters.tokens import TokenMaps, blocks_of
 from audioxai.classifiers.sequences import Pool, pool_frames, pool_repr
 
 __all__ = ["Raw", "Standardise", "raw"]
@@ -39,7 +39,6 @@ class Raw(TokenMaps):
 
     Args:
         model: with a head for sequences or for frames.
-        blocks: see :class:`TokenMaps`.
         pool: see :func:`audioxai.classifiers.sequences.pool_frames`.
     """
 
@@ -62,6 +61,4 @@ class Raw(TokenMaps):
 def raw(model: nn.Module, extractor: Any, blocks: Sequence[int] | None, pool: Pool) -> tuple[Raw, nn.Module | None]:
     """The network and its front end, with the settings of a ``Wav2Vec2FeatureExtractor``."""
     frontend = Standardise(int(extractor.sampling_rate)) if extractor.do_normalize else None
-    found = find_blocks(model)
-    chosen = [found[number] for number in spread(len(found), blocks, len(found) - 1)]
-    return Raw(model, chosen, pool), frontend
+    return Raw(model, blocks_of(model, blocks), pool), frontend

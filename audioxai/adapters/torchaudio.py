@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from audioxai.adapters.check import check_wrapped
 from audioxai.adapters.raw import Standardise
-from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
+from audioxai.adapters.tokens import TokenMaps, blocks_of
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.sequences import CTC, Pool, Pooled
 from audioxai.errors import ClassifierError, ConfigError
@@ -64,8 +64,7 @@ def from_torchaudio(
     whole: Any = bundle.get_model() if model is None else model
     normalised = bool(getattr(whole, "normalize_waveform", False))
     inner: nn.Module = whole.model if hasattr(whole, "normalize_waveform") else whole
-    found = find_blocks(inner)
-    emissions = _Emissions(inner, [found[number] for number in spread(len(found), blocks, len(found) - 1)])
+    emissions = _Emissions(inner, blocks_of(inner, blocks))
     tokens = tuple(bundle.get_labels())
     width = getattr(getattr(inner, "aux", None), "out_features", len(tokens))
     tokens = tokens[:width]  # without the star of a forced aligner, which stands for no sound

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
+from audioxai.adapters.tokens import TokenMaps, blocks_of
 from audioxai.errors import InputError
 from audioxai.sound.dsp import STFT
 from audioxai.sound.frontends import LogMel
@@ -63,7 +63,6 @@ class Whisper(TokenMaps):
 
     Args:
         model: a ``WhisperForAudioClassification``.
-        blocks: see :class:`TokenMaps`.
         frames: what the model eats, 3000 for 30 s.
         beyond: frames of the log-mel that only touch the clip's end.
     """
@@ -95,6 +94,4 @@ def whisper(model: nn.Module, extractor: Any, blocks: Sequence[int] | None) -> t
         hop_length=hop,
         n_samples=int(extractor.n_samples),
     )
-    found = find_blocks(model)
-    chosen = [found[number] for number in spread(len(found), blocks, len(found) - 1)]
-    return Whisper(model, chosen, int(extractor.n_samples) // hop, n_fft // hop), frontend
+    return Whisper(model, blocks_of(model, blocks), int(extractor.n_samples) // hop, n_fft // hop), frontend

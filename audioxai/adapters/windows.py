@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audioxai.adapters.tokens import as_it_is
+from audioxai.adapters.tokens import ShownBlocks
 from audioxai.classifiers.latents import name_of
 from audioxai.errors import ConfigError
 from audioxai.sound.dsp import STFT, amplitude_to_db, stft
@@ -146,11 +146,10 @@ class WindowedLogMel(LogMel):
         return F.pad(bands, (0, 0, 0, 1), value=float(samples))
 
 
-class WindowedTower(nn.Module):
+class WindowedTower(ShownBlocks):
     """Base of audio towers over windows: embeddings of a clip's windows averaged, maps laid back on the clip.
 
-    While it runs, chosen blocks show their outputs as maps (B, C, F, n) over the clip: the outputs of the modules
-    ``maps.0``, ``maps.1`` ..., shallowest first. Steps that hear the same moment, in copies of a short clip or in
+    The maps (B, C, F, n) lie over the clip. Steps that hear the same moment, in copies of a short clip or in
     overlapping windows, are averaged; what is put in the place of a map changes all of them alike.
 
     Args:
@@ -159,18 +158,11 @@ class WindowedTower(nn.Module):
     """
 
     def __init__(self, blocks: Sequence[nn.Module], windows: Windows) -> None:
-        super().__init__()
-        self.maps = nn.ModuleList(nn.Identity() for _ in blocks)
+        super().__init__(blocks)
         self.windows = windows
-        self._blocks = tuple(blocks)
 
     def extra_repr(self) -> str:  # part of a classifier's fingerprint
         return f"blocks={[name_of(self, block) for block in self._blocks]}"
-
-    @property
-    def layers(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        """For ``ZeroShotClassifier(layers=...)``."""
-        return {f"maps.{number}": as_it_is for number in range(len(self.maps))}
 
     def embed(self, bands: Tensor) -> Tensor:
         """(R, N, M) windows to embeddings (R, D)."""
@@ -195,27 +187,9 @@ class WindowedTower(nn.Module):
             rows = self.embed(features[:, :, :-1].flatten(0, 1))
         return rows if count == 1 else F.normalize(rows, dim=1).reshape(clips, count, -1).mean(1)
 
-    @contextmanager
-    def shown(self, clips: int, samples: int) -> Iterator[None]:
+    def shown(self, clips: int, samples: int) -> AbstractContextManager[None]:
         """Inside, the blocks show their maps for so many clips of so many samples."""
-
-        def show(place: nn.Module) -> Callable[[nn.Module, Any, Any], Any]:
-            def hook(_block: nn.Module, _inputs: Any, output: Any) -> Any:
-                tensor = output if isinstance(output, Tensor) else output[0]
-                changed = self._through(place, tensor, clips, samples)
-                return changed if isinstance(output, Tensor) else (changed, *output[1:])
-
-            return hook
-
-        handles = [
-            block.register_forward_hook(show(place), prepend=True)
-            for block, place in zip(self._blocks, self.maps, strict=True)
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return self.through(lambda place, output: self._through(place, output, clips, samples))
 
     def _through(self, place: nn.Module, output: Tensor, clips: int, samples: int) -> Tensor:
         maps = self.to_map(output)

@@ -17,9 +17,9 @@ from audioxai.bulk.sources import SourceLike, open_source
 from audioxai.bulk.streaming import check_windows
 from audioxai.classifiers.targets import TargetLike, parse_target
 from audioxai.errors import ConfigError, OutputError
-from audioxai.explainers.base import at_least_one
 from audioxai.support.files import PathLike, alone, write_bytes, write_whole
 from audioxai.support.identity import describe, differences, digest_of
+from audioxai.support.options import at_least_one
 from audioxai.version import __version__
 
 if TYPE_CHECKING:

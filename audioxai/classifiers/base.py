@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers, scaled_gradient
+from audioxai.classifiers.latents import LatentLayer, Layers, choose_layers, name_of, read_layers, scaled_gradient
 from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
 from audioxai.support.identity import describe, digest_of
@@ -58,7 +58,7 @@ class AudioClassifier(nn.Module):
         sample_rate: int,
         frontend: nn.Module | None = None,
         labels: Sequence[str] | None = None,
-        layers: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        layers: Layers = None,
         multilabel: bool = False,
     ) -> None:
         super().__init__()
@@ -116,9 +116,7 @@ class AudioClassifier(nn.Module):
         chosen = {known.name: known for known in self.latent_layers}
         return chosen[name] if name in chosen else self._choose_layers([name])[0]
 
-    def _choose_layers(
-        self, asked: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None
-    ) -> tuple[LatentLayer, ...]:
+    def _choose_layers(self, asked: Layers) -> tuple[LatentLayer, ...]:
         with self.frozen(), torch.random.fork_rng(devices=[]), torch.no_grad():
             return choose_layers(self.network, lambda clips: self(clips.to(self.device)), self.sample_rate, asked)
 
@@ -190,16 +188,7 @@ class AudioClassifier(nn.Module):
             return self.read_layers(names, features, cut=differentiable)
 
     def read_layers(self, names: Sequence[str], features: Tensor, *, cut: bool) -> tuple[Tensor, list[Tensor]]:
-        """Logits and the raw outputs of any layers, from one forward pass.
-
-        Args:
-            names: layers, in the order wanted.
-            features: the network's input.
-            cut: start the autograd graph at each layer that has none yet, so that it becomes a leaf.
-
-        Raises:
-            ClassifierError: a layer that the forward pass never reached.
-        """
+        """Logits and the raw outputs of any layers, see :func:`audioxai.classifiers.latents.read_layers`."""
         scale = self._gradient_scale()
         with self.turn():
             return read_layers(self.network, lambda: self.classify(features), names, cut=cut, gradient_scale=scale)

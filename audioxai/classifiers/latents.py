@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError, nearest
 
 __all__ = [
-    "PROBE_SECONDS",
-    "LatentLayer",
-    "choose_layers",
-    "module_shapes",
-    "name_of",
-    "read_layers",
+    "PROBE_SECONDS", "LatentLayer", "Layers", "choose_layers", "module_shapes", "name_of", "read_layers",
     "scaled_gradient",
-]
+]  # fmt: skip
+
+#: Names or modules, or names to functions that make maps (B, C, F, N) of the outputs; ``None``: to be found.
+Layers: TypeAlias = Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None
 
 _MOST_LAYERS = 4
 _MOVED = 0.2  # share of an axis by which a response must move, where the sound moves by 0.31 of the clip
@@ -111,12 +109,8 @@ def read_layers(
 
         return hook
 
-    handles = [modules[name].register_forward_hook(keep(name)) for name in names]
-    try:
+    with _hooked({name: modules[name] for name in names}, keep):
         logits = run()
-    finally:
-        for handle in handles:
-            handle.remove()
     missing = [name for name in names if name not in outputs]
     if missing:
         reached = nearest(missing[0], outputs or modules)
@@ -142,10 +136,7 @@ def _first_tensor(output: Any) -> Tensor | None:
 
 
 def choose_layers(
-    network: nn.Module,
-    run: Callable[[Tensor], Any],
-    sample_rate: int,
-    asked: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None,
+    network: nn.Module, run: Callable[[Tensor], Any], sample_rate: int, asked: Layers
 ) -> tuple[LatentLayer, ...]:
     """The layers asked for, or the deepest map of each resolution, at most four, shallowest first.
 
@@ -252,7 +243,7 @@ def _time_axes(network: nn.Module, run: Callable[[Tensor], Any], samples: int) -
 
         return hook
 
-    with _hooked(network, keep):
+    with _hooked({name: module for name, module in network.named_modules() if name}, keep):
         run(clips)
     return axes
 
@@ -288,15 +279,17 @@ def module_shapes(network: nn.Module, run: Callable[[], Any]) -> dict[str, torch
 
         return hook
 
-    with _hooked(network, keep):
+    with _hooked({name: module for name, module in network.named_modules() if name}, keep):
         run()
     return {name: shape for name, shape in shapes.items() if calls[name] == 1}
 
 
 @contextmanager
-def _hooked(network: nn.Module, hook: Callable[[str], Callable[[nn.Module, Any, Any], None]]) -> Iterator[None]:
-    """A forward hook at every module inside the network, for the length of a pass."""
-    handles = [m.register_forward_hook(hook(name)) for name, m in network.named_modules() if name]
+def _hooked(
+    modules: Mapping[str, nn.Module], hook: Callable[[str], Callable[[nn.Module, Any, Any], Any]]
+) -> Iterator[None]:
+    """A forward hook at each of the modules, for the length of a pass."""
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
     try:
         yield
     finally:

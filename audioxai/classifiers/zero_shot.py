@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.latents import Layers
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, TargetError
 from audioxai.support.identity import digest_of
 
@@ -75,7 +76,7 @@ class ZeroShotClassifier(AudioClassifier):
         frontend: nn.Module | None = None,
         template: str | Sequence[str] = "{}",
         temperature: float | None = None,
-        layers: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        layers: Layers = None,
     ) -> None:
         if not isinstance(audio_encoder, nn.Module):
             raise ConfigError(f"audio_encoder must be a torch.nn.Module; got {type(audio_encoder).__name__}")
@@ -270,9 +271,7 @@ class Similarity(nn.Module):
             return self.temperature * audio @ self.text.T.to(audio)
 
 
-def _inside(
-    layers: Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None,
-) -> Sequence[str | nn.Module] | Mapping[str, Callable[[Tensor], Tensor]] | None:
+def _inside(layers: Layers) -> Layers:
     """Names of the audio tower's modules as names in the network."""
 
     def name(given: str) -> str:

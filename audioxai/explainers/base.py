@@ -10,7 +10,6 @@ import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import torch
@@ -26,22 +25,12 @@ from audioxai.masking.normalise import Normalise, to_mask
 from audioxai.masking.spaces import Analysis, Scale, Space, make_space
 from audioxai.sound.inputs import WaveformLike, as_waveform
 from audioxai.support.identity import describe, option_names, options_of
+from audioxai.support.options import at_least_one
 
 __all__ = ["Explainer", "Score", "Solution"]
 
 # Told by the space, or of no effect but rounding, as audioxai.testing checks: a run may go on with another max_batch.
 _APART = ("space", "scale", "max_batch", "progress")
-
-
-def at_least_one(name: str, value: Any) -> int:
-    """A whole number that an option must have.
-
-    Raises:
-        ConfigError: it is not, or below 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ConfigError(f"{name}={value!r} must be a whole number of at least 1")
-    return int(value)
 
 
 class Explainer:
@@ -219,6 +208,13 @@ class Explainer:
             with self.bound_to(self.classifier.for_targets([target])) as bound:
                 _, solutions = bound._find(clips, [target])
         return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
+
+    def target_of(self, clips: Tensor, target: TargetLike) -> TargetLike:
+        """The target given, or the classes (B,) predicted now, which stay the target when clips or network change.
+
+        An explainer of the predicted class alone explains that of each clip and network: ``None``.
+        """
+        return self.logits(clips).argmax(1) if target is None and self.any_target else target
 
     def logits(self, waveform: WaveformLike, *, sample_rate: int | None = None) -> Tensor:
         """The classifier's logits (B, K) for clips, in evaluation mode, ``max_batch`` of them in a pass.

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError, NotFittedError
-from audioxai.explainers.base import Explainer, Score, at_least_one
+from audioxai.explainers.base import Explainer, Score
 from audioxai.sound.inputs import read_batch
 from audioxai.support.identity import describe
+from audioxai.support.options import at_least_one
 
 __all__ = ["BaselineLike", "WithBaseline"]
 
@@ -25,7 +26,6 @@ class WithBaseline(Explainer):
     """Base of the methods that compare a clip with a baseline.
 
     Args:
-        classifier: the wrapped network.
         baseline: ``"silence"``, the zero of every space and scale; a number; values shaped like one clip's (F, N),
             (M, N) or (T,); ``"data"``, clips drawn by :meth:`fit`; or a function from values (B, ...) and one generator
             per clip to S baselines a clip (S, B, ...).

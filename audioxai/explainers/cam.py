@@ -5,17 +5,18 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from audioxai.classifiers.base import AudioClassifier
-from audioxai.errors import ClassifierError, ConfigError
+from audioxai.errors import ClassifierError
 from audioxai.explainers.base import Explainer, Score
 from audioxai.explainers.gradient import differentiable
 from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Resize
+from audioxai.support.options import one_of
 
 __all__ = ["CAM", "GradCAM", "GradCAMPlusPlus"]
 
@@ -24,7 +25,6 @@ class CAM(Explainer):
     """Base of the CAMs, on maps (B, C, F, N), sequences (B, C, N) and tokens (B, N, C).
 
     Args:
-        classifier: the wrapped network.
         layer: name or module whose maps are weighed; default the deepest of ``classifier.layers``.
         resize: ``"bilinear"``, or ``"nearest"`` as in the published tables.
         **base: see :class:`Explainer`.
@@ -43,9 +43,7 @@ class CAM(Explainer):
         **base: Any,
     ) -> None:
         super().__init__(classifier, **base)
-        if resize not in ("bilinear", "nearest"):
-            raise ConfigError(f"resize={resize!r} is not known; choose 'bilinear' or 'nearest'")
-        self.resize: Resize = resize
+        self.resize: Resize = one_of("resize", resize, get_args(Resize))
         self._latent = classifier.latent_layers[-1] if layer is None else classifier.latent_layer(layer)
 
     @property

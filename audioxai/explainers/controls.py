@@ -10,11 +10,11 @@ from torch import Tensor
 
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target
-from audioxai.errors import ConfigError
 from audioxai.explainers.base import Explainer, Solution
 from audioxai.explainers.registry import register
 from audioxai.explainers.score import Score, generators_of
 from audioxai.masking.spaces import Analysis
+from audioxai.support import options
 
 __all__ = ["AllOnes", "EnergyMask", "RandomMask"]
 
@@ -45,19 +45,20 @@ class AllOnes(_Control):
         return torch.ones_like(values)
 
 
+class _Share(_Control):
+    def __init__(self, classifier: AudioClassifier, *, share: float = 0.16, **base: Any) -> None:
+        super().__init__(classifier, **base)
+        self.share = options.share("share", share, "(0, 1]")
+
+
 @register("random")
-class RandomMask(_Control):
+class RandomMask(_Share):
     """Keeps a random share of the cells.
 
     Args:
-        classifier: the wrapped network.
         share: expected share of cells kept, in (0, 1].
         **base: see :class:`Explainer`.
     """
-
-    def __init__(self, classifier: AudioClassifier, *, share: float = 0.16, **base: Any) -> None:
-        super().__init__(classifier, **base)
-        self.share = _checked(share)
 
     def _control(self, values: Tensor, generators: list[torch.Generator]) -> Tensor:
         draws = [torch.rand(values.shape[1:], generator=generator) for generator in generators]
@@ -65,27 +66,16 @@ class RandomMask(_Control):
 
 
 @register("energy")
-class EnergyMask(_Control):
+class EnergyMask(_Share):
     """Keeps the loudest cells of each clip: a method that does not beat it has learnt loudness.
 
     Args:
-        classifier: the wrapped network.
         share: share of cells kept, in (0, 1].
         **base: see :class:`Explainer`.
     """
-
-    def __init__(self, classifier: AudioClassifier, *, share: float = 0.16, **base: Any) -> None:
-        super().__init__(classifier, **base)
-        self.share = _checked(share)
 
     def _control(self, values: Tensor, generators: list[torch.Generator]) -> Tensor:
         flat = values.abs().flatten(1)
         kept = max(1, round(self.share * flat.shape[1]))
         loudest = flat.topk(kept, dim=1).indices
         return torch.zeros_like(flat).scatter_(1, loudest, 1.0).reshape(values.shape)
-
-
-def _checked(share: float) -> float:
-    if not 0 < share <= 1:
-        raise ConfigError(f"share={share} must lie in (0, 1]")
-    return share

@@ -32,7 +32,6 @@ class DeepSHAP(WithBaseline):
     attention and layer norm, pass the gradient; :attr:`gap_` tells what that costs.
 
     Args:
-        classifier: the wrapped network.
         **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
 
     Clips and baselines go through the network in pairs, so that ``max_batch=1`` too means two rows, and a few more
@@ -52,14 +51,8 @@ class DeepSHAP(WithBaseline):
             start, clip = starts[part[:, 0], part[:, 1]], part[:, 1]
             gradient = self._slopes(values[clip], start, clip, score)
             total.index_add_(0, clip, gradient * (values[clip] - start) / len(starts))
-        completeness_gap(
-            self,
-            values,
-            starts,
-            total,
-            score,
-            "the network holds operations without a rule, such as attention, layer norm or products of features",
-        )
+        fix = "the network holds operations without a rule, such as attention, layer norm or products of features"
+        completeness_gap(self, values, starts, total, score, fix)
         return total
 
     def _slopes(self, values: Tensor, starts: Tensor, clip: Tensor, score: Score) -> Tensor:

@@ -11,7 +11,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target
 from audioxai.errors import ClassifierError
 
-__all__ = ["Reading", "add_neighbours", "mix_within_batch", "read_evidence"]
+__all__ = ["Reading", "add_neighbours", "mix_within_batch", "read_evidence", "score_gradient"]
 
 #: Logits (B, K), latents as maps, and for each target the resolved target with its evidence, or ``None`` without.
 Reading = tuple[Tensor, list[Tensor], list[tuple[Target, list[Tensor] | None]]]
@@ -57,6 +57,14 @@ def read_evidence(
         ]
         read.append((target, classifier.as_maps(found)))
     return logits.detach(), maps, read
+
+
+def score_gradient(target: Target, logits: Tensor) -> Tensor | None:
+    """The gradient (B, K) of a target's score to the logits; ``None`` where it does not depend on them."""
+    with torch.enable_grad():
+        leaf = logits.detach().requires_grad_()
+        score = target.score(leaf).sum()
+        return torch.autograd.grad(score, leaf, allow_unused=True)[0] if score.requires_grad else None
 
 
 def mix_within_batch(classifier: AudioClassifier, waveform: Tensor, share: float) -> tuple[Tensor, Tensor, Target]:

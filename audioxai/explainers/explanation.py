@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "Scores"]
 
 _FORMAT = 1
+_APART = ("mask", "waveform", "input", "target", "stft", "attribution")  # saved as arrays, or in a form of their own
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -99,22 +100,20 @@ class Explanation:
     @property
     def removed(self) -> Tensor:
         """(B, T), the sound of what the mask leaves out."""
-        if "removed" not in self._cache:
-            assert self._removed is not None
-            self._cache["removed"] = self._removed()
-            object.__setattr__(self, "_removed", None)  # and with it what it was made from
-        removed: Tensor = self._cache["removed"]
+        removed: Tensor = self._once("removed")
         return removed
 
     @property
     def scores(self) -> Scores:
         """Probabilities for input, kept and removed, each (B, K), as the classifier sees them through the mask."""
-        if "scores" not in self._cache:
-            assert self._scores is not None
-            self._cache["scores"] = self._scores()
-            object.__setattr__(self, "_scores", None)
-        scores: Scores = self._cache["scores"]
+        scores: Scores = self._once("scores")
         return scores
+
+    def _once(self, name: str) -> Any:
+        if name not in self._cache:
+            self._cache[name] = getattr(self, f"_{name}")()
+            object.__setattr__(self, f"_{name}", None)  # and with it what it was made from
+        return self._cache[name]
 
     def __iter__(self) -> Iterator[Tensor]:
         """``mask, waveform = explanation``."""
@@ -214,20 +213,8 @@ class Explanation:
         return folder
 
     def _meta(self) -> dict[str, Any]:
-        plain = (
-            "target_names",
-            "labels",
-            "method",
-            "space",
-            "scale",
-            "normalise",
-            "sample_rate",
-            "approximate",
-            "multilabel",
-            "synthesised",
-            "names",
-        )
-        meta = {name: getattr(self, name) for name in plain}
+        told = (entry.name for entry in fields(self) if entry.name not in _APART and not entry.name.startswith("_"))
+        meta = {name: getattr(self, name) for name in told}
         return {"format": _FORMAT, **meta, "stft": None if self.stft is None else self.stft.to_dict()}
 
     @classmethod
@@ -239,11 +226,8 @@ class Explanation:
             InputError: the clips differ in size or settings; load them one by one.
         """
         folder = Path(folder)
-        places = (
-            [folder]
-            if (folder / "explanation.json").is_file()
-            else sorted(p.parent for p in folder.glob("*/explanation.json"))
-        )
+        own = (folder / "explanation.json").is_file()
+        places = [folder] if own else sorted(p.parent for p in folder.glob("*/explanation.json"))
         if not places:
             raise OutputError(f"no saved explanation in {str(folder)!r}: expected explanation.json there or one below")
         loaded = sorted((cls._load_one(place) for place in places), key=lambda pair: pair[0])

@@ -10,9 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from audioxai.classifiers.base import AudioClassifier
-from audioxai.errors import ConfigError, InputError
+from audioxai.errors import InputError
 from audioxai.explainers.evidence import mix_within_batch
 from audioxai.sound.inputs import as_waveform, read_batch
+from audioxai.support.options import one_of, share
 from audioxai.training.loss_weights import check_weight
 from audioxai.training.losses import binary_guidance, norm_guidance
 
@@ -21,13 +22,7 @@ __all__ = ["FineTuning", "clean_and_noisy"]
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Settings of the second stage.
-
-    Args:
-        lambda_g: weight of the guidance.
-        cth: cosine from which a clip is guided.
-        guidance: ``"binary"`` or ``"norm"``.
-    """
+    """Settings of the second stage, see :meth:`audioxai.LMAC.finetune`."""
 
     lambda_g: float = 4.0
     cth: float = 0.6
@@ -35,10 +30,8 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         check_weight("lambda_g", self.lambda_g)
-        if not 0 <= self.cth <= 1:
-            raise ConfigError(f"cth={self.cth} is a cosine of magnitudes and must lie in [0, 1]")
-        if self.guidance not in ("binary", "norm"):
-            raise ConfigError(f"guidance={self.guidance!r} is not known; choose 'binary' or 'norm'")
+        share("cth", self.cth)
+        one_of("guidance", self.guidance, ("binary", "norm"))
 
     def distance(self, logits: Tensor, kept: Tensor, clean: Tensor) -> Tensor:
         """Of a mask, given as logits, and of the amplitudes that it keeps, from the clean amplitudes. (B,)."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from audioxai.classifiers.base import AudioClassifier
-from audioxai.errors import ClassifierError, ConfigError
-from audioxai.explainers.base import Explainer, Score, at_least_one
+from audioxai.errors import ClassifierError
+from audioxai.explainers.base import Explainer, Score
 from audioxai.explainers.baseline import WithBaseline
 from audioxai.explainers.registry import register
+from audioxai.support.options import at_least_one, positive
 
 __all__ = ["InputXGradient", "IntegratedGradients", "Saliency", "SmoothGrad"]
 
@@ -53,7 +54,6 @@ class SmoothGrad(Explainer):
     Captum's ``NoiseTunnel`` takes no seed, so the draws are ours; each gradient is Captum's ``Saliency``.
 
     Args:
-        classifier: the wrapped network.
         n_samples: noisy copies.
         noise: standard deviation of the noise as a share of each clip's range, max - min.
         folded: add the noise's absolute value, as the published tables do, instead of cutting spectra off at 0.
@@ -75,9 +75,7 @@ class SmoothGrad(Explainer):
     ) -> None:
         super().__init__(classifier, **base)
         self.n_samples = at_least_one("n_samples", n_samples)
-        if not noise > 0:
-            raise ConfigError(f"noise={noise} must be positive")
-        self.noise = noise
+        self.noise = positive("noise", noise)
         self.folded = folded
 
     def _attribute(self, values: Tensor, score: Score) -> Tensor:
@@ -108,7 +106,6 @@ class IntegratedGradients(WithBaseline):
     as drawn clips, are averaged.
 
     Args:
-        classifier: the wrapped network.
         n_steps: points of the Gauss-Legendre rule.
         **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
 
@@ -129,13 +126,8 @@ class IntegratedGradients(WithBaseline):
         total = torch.zeros_like(values)
         for start in starts:
             with differentiable(self.name):
-                found = Method(score).attribute(
-                    leaf(values),
-                    start,
-                    additional_forward_args=(rows,),
-                    n_steps=self.n_steps,
-                    internal_batch_size=self.max_batch,
-                )
+                sizes = {"n_steps": self.n_steps, "internal_batch_size": self.max_batch}
+                found = Method(score).attribute(leaf(values), start, additional_forward_args=(rows,), **sizes)
             total += one_tensor(found) / len(starts)
         completeness_gap(self, values, starts, total, score, f"raise n_steps={self.n_steps}")
         return total

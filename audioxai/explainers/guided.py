@@ -19,8 +19,28 @@ from audioxai.explainers.registry import register
 __all__ = ["GuidedBackprop", "GuidedGradCAM"]
 
 
+class _Guided(Explainer):
+    def __init__(self, classifier: AudioClassifier, *, activations: Sequence[str] = ("relu",), **more: Any) -> None:
+        super().__init__(classifier, **more)
+        self.activations = _known(activations)
+        self.intercepted_ = 0
+
+    def _attribute(self, values: Tensor, score: Score) -> Tensor:
+        """The guided gradient (B, ...); how many activations were intercepted is noted."""
+        start = leaf(values)
+        with differentiable(self.name):
+            score.name_predicted()
+            with Intercept(self.activations, _guide, watched=ACTIVATIONS) as seen:
+                explained = score(start, each(values)).sum()
+            (gradient,) = torch.autograd.grad(explained, start)
+        self.intercepted_ = sum(seen.count[name] for name in self.activations)
+        if self.activations and not self.intercepted_:
+            raise ClassifierError(_none_found(self, self.activations, seen))
+        return gradient
+
+
 @register("guided-backprop")
-class GuidedBackprop(Explainer):
+class GuidedBackprop(_Guided):
     """The gradient of the score, cut to its positive part before every ReLU. Source: Springenberg et al. 2015.
 
     Equal to Captum's ``GuidedBackprop`` where every ReLU is a module of its own. Captum's hooks miss functional ReLUs
@@ -28,7 +48,6 @@ class GuidedBackprop(Explainer):
     and none at all is an error.
 
     Args:
-        classifier: the wrapped network.
         activations: functions that are guided, such as ``("relu", "gelu")``. Beyond ReLU it is no longer the published
             method.
         **base: see :class:`Explainer`.
@@ -44,22 +63,12 @@ class GuidedBackprop(Explainer):
 
     _published: ClassVar[Mapping[str, Any]] = {"activations": ()}
 
-    def __init__(self, classifier: AudioClassifier, *, activations: Sequence[str] = ("relu",), **base: Any) -> None:
-        super().__init__(classifier, **base)
-        self.activations = _known(activations)
-        self.intercepted_ = 0
-
-    def _attribute(self, values: Tensor, score: Score) -> Tensor:
-        gradient, self.intercepted_ = guided_gradient(self, values, score, self.activations)
-        return gradient
-
 
 @register("guided-gradcam")
-class GuidedGradCAM(GradCAM):
+class GuidedGradCAM(_Guided, GradCAM):
     """Guided backpropagation times the positive part of GradCAM. Source: Selvaraju et al. 2017, section 3.2.
 
     Args:
-        classifier: the wrapped network.
         activations: as for :class:`GuidedBackprop`.
         **cam: see :class:`GradCAM`.
 
@@ -69,31 +78,9 @@ class GuidedGradCAM(GradCAM):
 
     _published: ClassVar[Mapping[str, Any]] = {"activations": (), "resize": "nearest"}
 
-    def __init__(self, classifier: AudioClassifier, *, activations: Sequence[str] = ("relu",), **cam: Any) -> None:
-        super().__init__(classifier, **cam)
-        self.activations = _known(activations)
-        self.intercepted_ = 0
-
     def _attribute(self, values: Tensor, score: Score) -> Tensor:
-        cam = super()._attribute(values, score).clamp(min=0)
-        gradient, self.intercepted_ = guided_gradient(self, values, score, self.activations)
-        return gradient * cam
-
-
-def guided_gradient(
-    explainer: Explainer, values: Tensor, score: Score, activations: tuple[str, ...]
-) -> tuple[Tensor, int]:
-    """The guided gradient (B, ...) and how many activations were intercepted."""
-    start = leaf(values)
-    with differentiable(explainer.name):
-        score.name_predicted()
-        with Intercept(activations, _guide, watched=ACTIVATIONS) as seen:
-            explained = score(start, each(values)).sum()
-        (gradient,) = torch.autograd.grad(explained, start)
-    guided = sum(seen.count[name] for name in activations)
-    if activations and not guided:
-        raise ClassifierError(_none_found(explainer, activations, seen))
-    return gradient, guided
+        cam = GradCAM._attribute(self, values, score).clamp(min=0)
+        return super()._attribute(values, score) * cam
 
 
 def _guide(_name: str, call: Any, x: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target, TargetLike, parse_target
 from audioxai.errors import ConfigError, InputError, TargetError
-from audioxai.explainers.base import Solution, at_least_one
+from audioxai.explainers.base import Solution
+from audioxai.explainers.evidence import score_gradient
 from audioxai.explainers.learned import LearnedExplainer
 from audioxai.explainers.registry import register
 from audioxai.explainers.score import generators_of
@@ -33,6 +34,7 @@ from audioxai.nn.interpreter import (
 )
 from audioxai.nn.nmf import AmortisedNMF, nmf, soft_mask
 from audioxai.sound.inputs import WaveformLike, read_batch
+from audioxai.support.options import at_least_one, share
 from audioxai.training.loop import TrainingOptions, train
 from audioxai.training.loss_weights import LossWeight, weigh
 
@@ -58,7 +60,6 @@ class L2I(LearnedExplainer):
     that is no single class weighs the classes by the gradient of its score to the classifier's logits.
 
     Args:
-        classifier: the wrapped network.
         components: R, sounds in the dictionary; at most the audible frames of the clips.
         threshold: least relevance of a component that is kept, in [0, 1); it may be changed after fitting. Published:
             0.2 in tables, and 0.4 in the listening study.
@@ -104,9 +105,7 @@ class L2I(LearnedExplainer):
             raise ConfigError(f"amortised_epochs={amortised_epochs} must be at least 0")
         self.components = at_least_one("components", components)
         self.threshold = threshold
-        self.lambda_nmf = lambda_nmf
-        self.lambda_sparsity = lambda_sparsity
-        self.lambda_fidelity = lambda_fidelity
+        self.lambda_nmf, self.lambda_sparsity, self.lambda_fidelity = lambda_nmf, lambda_sparsity, lambda_fidelity
         self.width = at_least_one("width", width)
         self.published = published
         self.amortised_epochs = amortised_epochs
@@ -132,9 +131,7 @@ class L2I(LearnedExplainer):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        if not 0 <= value < 1:
-            raise ConfigError(f"threshold={value} must lie in [0, 1): relevance is at most 1; published: 0.2, 0.4")
-        self._threshold = float(value)
+        self._threshold = float(share("threshold", value, "[0, 1)"))
 
     # Fitting ------------------------------------------------------------------------------------------------------
 
@@ -282,10 +279,7 @@ def _class_weights(target: Target, logits: Tensor) -> Tensor:
     Raises:
         TargetError: a callable that does not depend on the logits.
     """
-    with torch.enable_grad():
-        leaf = logits.detach().requires_grad_()
-        score = target.score(leaf).sum()
-        weights = torch.autograd.grad(score, leaf, allow_unused=True)[0] if score.requires_grad else None
+    weights = score_gradient(target, logits)
     if weights is None or not weights.abs().amax(1).gt(0).all():
         raise TargetError(
             "the target's score has no gradient to the logits of at least one clip, so no component can be relevant "

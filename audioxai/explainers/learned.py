@@ -6,7 +6,6 @@ the rest are inherited.
 
 from __future__ import annotations
 
-import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,8 +24,8 @@ from audioxai.explainers.base import Explainer, Solution
 from audioxai.explainers.saved import CONFIG, FORMAT, WEIGHTS, SavedExplainer
 from audioxai.masking.spaces import Analysis, Space
 from audioxai.sound.inputs import read_batch
-from audioxai.support.files import write_bytes
 from audioxai.support.identity import describe
+from audioxai.support.saved import write_saved
 from audioxai.training.loop import History, TrainingOptions, train
 
 __all__ = ["LearnedExplainer"]
@@ -168,9 +167,7 @@ class LearnedExplainer(Explainer):
     def _training_options(self, loader: Iterable[Any] | None, **training: Any) -> TrainingOptions:
         if loader is None:
             raise InputError(f"{type(self).__name__} learns from clips: call .fit(loader)")
-        known = set(TrainingOptions.__dataclass_fields__)
-        if unknown := set(training) - known:
-            raise ConfigError(f"fitting has no option {sorted(unknown)}; known are {', '.join(sorted(known))}")
+        refuse_unknown("fitting", training, TrainingOptions.__dataclass_fields__)
         return TrainingOptions(**{"seed": self.seed, **self._schedule, **training})
 
     def _learn(
@@ -210,11 +207,7 @@ class LearnedExplainer(Explainer):
             ConfigError: an option that JSON cannot hold.
             OutputError: the files could not be written.
         """
-        from safetensors.torch import save
-
-        folder = Path(folder)
-        weights = save({k: v.detach().cpu().contiguous() for k, v in self.decoder.state_dict().items()})
-        known = super().identity()
+        weights, known = self.decoder.state_dict(), super().identity()
         config = {
             "format": FORMAT,
             "explainer": known.pop("method"),
@@ -225,12 +218,9 @@ class LearnedExplainer(Explainer):
             "schedule": self._schedule,
         }
         try:
-            text = json.dumps(config, indent=2).encode()
+            return write_saved(Path(folder), (WEIGHTS, CONFIG), weights, config)
         except TypeError as error:
             raise ConfigError(f"an option of this {type(self).__name__} cannot be saved as JSON: {error}") from error
-        write_bytes(folder / WEIGHTS, weights)
-        write_bytes(folder / CONFIG, text)
-        return folder
 
     @classmethod
     def from_pretrained(
@@ -270,3 +260,8 @@ class LearnedExplainer(Explainer):
         for name in cls.learnt:
             setattr(explainer, name, files.config.get("learnt", {}).get(name, getattr(explainer, name)))
         return explainer
+
+
+def refuse_unknown(what: str, options: Iterable[str], known: Iterable[str]) -> None:
+    if unknown := set(options) - set(known):
+        raise ConfigError(f"{what} has no option {sorted(unknown)}; known are {', '.join(sorted(known))}")

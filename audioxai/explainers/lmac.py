@@ -18,15 +18,16 @@ from torch import Tensor, nn
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target
 from audioxai.errors import ConfigError, NotFittedError, TargetError
-from audioxai.explainers.base import Solution, at_least_one
+from audioxai.explainers.base import Solution
 from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
 from audioxai.explainers.finetuning import FineTuning, clean_and_noisy
-from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.learned import LearnedExplainer, refuse_unknown
 from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis
 from audioxai.nn.decoder import EvidenceDecoder
 from audioxai.nn.published import PublishedDecoder
 from audioxai.nn.sound_decoder import SoundDecoder
+from audioxai.support.options import at_least_one, one_of, share
 from audioxai.training.loss_weights import LossWeight, weigh
 from audioxai.training.losses import mask_in, mask_out, similarity, sparsity, stem_guidance, target_log_probabilities
 
@@ -44,7 +45,6 @@ class LMAC(LearnedExplainer):
     :meth:`finetune`, then trades some of it for sound quality.
 
     Args:
-        classifier: the wrapped network.
         evidence: feed the decoder latents and evidence, so that it follows a given target; ``False``: latents alone,
             as published, for the predicted class only and without a backward pass.
         lambda_in: weight of -log p(target) on what is kept.
@@ -91,22 +91,15 @@ class LMAC(LearnedExplainer):
         **base: Any,
     ) -> None:
         super().__init__(classifier, **base)
-        if not 0 <= mixing <= 1:
-            raise ConfigError(f"mixing={mixing} must lie in [0, 1]")
-        if decoder_name not in (names := get_args(DecoderName)):
-            raise ConfigError(f"decoder_name={decoder_name!r} is not known; choose one of {', '.join(names)}")
+        self.decoder_name: DecoderName = one_of("decoder_name", decoder_name, get_args(DecoderName))
         if decoder_name == "published" and evidence:
             raise ConfigError("the published decoder reads no evidence; pass evidence=False, or use LMAC.reference()")
         if decoder_name == "sound" and not evidence:
             raise ConfigError("the sound decoder is steered by the evidence; pass evidence=True, or another decoder")
         self.evidence = evidence
-        self.lambda_in = lambda_in
-        self.lambda_out = lambda_out
-        self.lambda_s = lambda_s
-        self.lambda_g = lambda_g
+        self.lambda_in, self.lambda_out, self.lambda_s, self.lambda_g = lambda_in, lambda_out, lambda_s, lambda_g
         self.bounded = bounded
-        self.mixing = mixing
-        self.decoder_name: DecoderName = decoder_name
+        self.mixing = share("mixing", mixing)
         self.width = at_least_one("width", width)
         self.finetuned_: dict[str, Any] | None = None
 
@@ -170,9 +163,7 @@ class LMAC(LearnedExplainer):
                 unless told otherwise.
         """
         stage = {} if finetune is True else dict(finetune or {})
-        known = {*FineTuning.__dataclass_fields__, "epochs"}
-        if unknown := set(stage) - known:
-            raise ConfigError(f"finetune has no option {sorted(unknown)}; known are {', '.join(sorted(known))}")
+        refuse_unknown("finetune", stage, (*FineTuning.__dataclass_fields__, "epochs"))
         FineTuning(**{name: value for name, value in stage.items() if name != "epochs"})
         super().fit(loader, val_loader=val_loader, **training)
         self.finetuned_ = None

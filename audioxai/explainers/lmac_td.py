@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target
 from audioxai.errors import ConfigError, TargetError
-from audioxai.explainers.base import Solution, at_least_one
+from audioxai.explainers.base import Solution
 from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
 from audioxai.explainers.learned import LearnedExplainer
 from audioxai.explainers.registry import register
@@ -26,6 +26,7 @@ from audioxai.masking.spaces import Analysis, Scale, STFTSpace
 from audioxai.nn.filterbank import Filterbank, default_filterbank, make_filterbank
 from audioxai.nn.separator import MASKERS, Separator
 from audioxai.sound.inputs import read_batch
+from audioxai.support.options import at_least_one, one_of, share
 from audioxai.training.filterbank import fit_filterbank
 from audioxai.training.loop import TrainingOptions
 from audioxai.training.loss_weights import LossWeight, weigh
@@ -50,7 +51,6 @@ class LMACTD(LearnedExplainer):
     to the clip where the filter bank is trained too.
 
     Args:
-        classifier: the wrapped network.
         alpha: share of the latents in what the mask network sees, in [0, 1]; the rest is the sound. 0 knows nothing of
             the classifier but its losses and is a control: it explains the predicted class only.
         evidence: give the mask network latents and evidence, so that it follows a given target; ``False``: latents
@@ -116,12 +116,6 @@ class LMACTD(LearnedExplainer):
         **base: Any,
     ) -> None:
         super().__init__(classifier, scale=scale, **base)
-        for name, share in (("alpha", alpha), ("mixing", mixing)):
-            if not 0 <= share <= 1:
-                raise ConfigError(f"{name}={share} must lie in [0, 1]")
-        for name, choice, known in (("masker", masker, tuple(MASKERS)), ("size", size, tuple(_SIZES))):
-            if choice not in known:
-                raise ConfigError(f"{name}={choice!r} is not known; choose one of {', '.join(map(repr, known))}")
         self._given = filterbank if isinstance(filterbank, Filterbank) else None
         bank = self._given or self._make_bank(filterbank)
         if bank.sample_rate != classifier.sample_rate:
@@ -129,20 +123,17 @@ class LMACTD(LearnedExplainer):
                 f"the filter bank was made for {bank.sample_rate} Hz, the classifier takes "
                 f"{classifier.sample_rate} Hz; pass one for that rate, or filterbank='learned' to fit one"
             )
-        self.alpha = float(alpha)
+        self.alpha = float(share("alpha", alpha))
         self.evidence = evidence
         self.filterbank = bank.config()
-        self.masker = masker
+        self.masker = one_of("masker", masker, MASKERS)
         self.masker_options = dict(masker_options or {})
         self.channels = at_least_one("channels", channels)
-        self.lambda_in = lambda_in
-        self.lambda_out = lambda_out
-        self.lambda_s = lambda_s
-        self.lambda_g = lambda_g
-        self.lambda_rec = lambda_rec
+        self.lambda_in, self.lambda_out, self.lambda_s = lambda_in, lambda_out, lambda_s
+        self.lambda_g, self.lambda_rec = lambda_g, lambda_rec
         self.bounded = bounded
-        self.size = size
-        self.mixing = mixing
+        self.size = one_of("size", size, ("mask", "energy", "log"))
+        self.mixing = share("mixing", mixing)
         self.pretrain_epochs = at_least_one("pretrain_epochs", pretrain_epochs)
         self.train_filterbank = train_filterbank
 
@@ -225,7 +216,7 @@ class LMACTD(LearnedExplainer):
         stem, other, target = mix_within_batch(self.classifier, waveform, self.mixing)
         clip = stem + other
         _, maps, [(target, evidence)] = self._read(clip, [target])
-        coefficients = self._encode(clip)
+        coefficients = self.separator.bank.encode(clip)
         mask = self.separator(coefficients, maps, evidence)
         kept, removed = self.separator.split(mask, coefficients, clip)
         classes, multilabel = target.classes, self.classifier.multilabel
@@ -236,7 +227,7 @@ class LMACTD(LearnedExplainer):
         losses = {
             "in": mask_in(log_p),
             "out": mask_out(*log_p_removed, bounded=self.bounded),
-            "size": _SIZES[self.size](mask, kept, clip, self),
+            "size": self._size(mask, kept, clip),
         }
         if self.lambda_g and self.mixing:
             mixed = other.abs().amax(1) > 0
@@ -257,7 +248,7 @@ class LMACTD(LearnedExplainer):
             raise TargetError(f"this LMACTD was built with {why} and explains the predicted class only: target=None")
         logits, maps, read = self._read(analysis.waveform, targets)
         with torch.no_grad():
-            coefficients = self._encode(analysis.waveform)
+            coefficients = self.separator.bank.encode(analysis.waveform)
             solutions = []
             for target, evidence in read:
                 mask = self.separator(coefficients, maps, evidence)
@@ -280,20 +271,9 @@ class LMACTD(LearnedExplainer):
                 return logits, [], [(target.resolve(logits, classifier.labels), None) for target in targets]
         return read_evidence(classifier, features, targets, evidence=self.evidence)
 
-    def _encode(self, waveform: Tensor) -> Tensor:
-        return self.separator.bank.encode(waveform)
-
-
-def _mean_mask(mask: Tensor, _kept: Tensor, _clip: Tensor, _explainer: LMACTD) -> Tensor:
-    return sparsity(mask)
-
-
-def _energy_share(_mask: Tensor, kept: Tensor, clip: Tensor, _explainer: LMACTD) -> Tensor:
-    return kept.square().sum(1) / clip.square().sum(1).clamp(min=1e-8)
-
-
-def _log_spectrum(_mask: Tensor, kept: Tensor, _clip: Tensor, explainer: LMACTD) -> Tensor:
-    return torch.log1p(explainer.space.magnitude(explainer.space.analyse(kept))).flatten(1).mean(1)
-
-
-_SIZES = {"mask": _mean_mask, "energy": _energy_share, "log": _log_spectrum}
+    def _size(self, mask: Tensor, kept: Tensor, clip: Tensor) -> Tensor:
+        if self.size == "mask":
+            return sparsity(mask)
+        if self.size == "energy":
+            return kept.square().sum(1) / clip.square().sum(1).clamp(min=1e-8)
+        return torch.log1p(self.space.magnitude(self.space.analyse(kept))).flatten(1).mean(1)

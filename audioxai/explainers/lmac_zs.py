@@ -18,13 +18,14 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target
 from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ConfigError, InputError, TargetError
-from audioxai.explainers.base import Solution, at_least_one
-from audioxai.explainers.evidence import Reading, add_neighbours, read_evidence
+from audioxai.explainers.base import Solution
+from audioxai.explainers.evidence import Reading, add_neighbours, read_evidence, score_gradient
 from audioxai.explainers.learned import LearnedExplainer
 from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis, Scale
 from audioxai.nn.prompt_decoder import CONDITIONINGS, PromptDecoder
 from audioxai.sound.inputs import read_batch
+from audioxai.support.options import at_least_one, one_of, share
 from audioxai.training.loss_weights import LossWeight, weigh
 from audioxai.training.losses import (
     group_log_probabilities,
@@ -39,7 +40,6 @@ from audioxai.training.losses import (
 __all__ = ["LMACZS"]
 
 _SAME = 0.9  # cosine of two prompts from which they are taken to mean the same sound
-_DIVERSITIES = ("cosine", "geometry", "l1")
 
 
 @register("lmac-zs")
@@ -116,23 +116,11 @@ class LMACZS(LearnedExplainer):
                 f"LMACZS explains a ZeroShotClassifier by prompts; got {type(classifier).__name__}: use LMAC"
             )
         super().__init__(classifier, scale=scale, **base)
-        for name, choice, known in (
-            ("conditioning", conditioning, CONDITIONINGS),
-            ("diversity", diversity, _DIVERSITIES),
-        ):
-            if choice not in known:
-                raise ConfigError(f"{name}={choice!r} is not known; choose one of {', '.join(map(repr, known))}")
-        if not 0 <= mixing <= 1:
-            raise ConfigError(f"mixing={mixing} must lie in [0, 1]")
-        self.conditioning = conditioning
-        self.diversity = diversity
-        self.lambda_sim = lambda_sim
-        self.lambda_s = lambda_s
-        self.lambda_d = lambda_d
-        self.lambda_in = lambda_in
-        self.lambda_out = lambda_out
-        self.lambda_g = lambda_g
-        self.mixing = mixing
+        self.conditioning = one_of("conditioning", conditioning, CONDITIONINGS)
+        self.diversity = one_of("diversity", diversity, ("cosine", "geometry", "l1"))
+        self.lambda_sim, self.lambda_s, self.lambda_d = lambda_sim, lambda_s, lambda_d
+        self.lambda_in, self.lambda_out, self.lambda_g = lambda_in, lambda_out, lambda_g
+        self.mixing = share("mixing", mixing)
         self.prompts_per_clip = at_least_one("prompts_per_clip", prompts_per_clip)
         self.width = at_least_one("width", width)
 
@@ -180,12 +168,9 @@ class LMACZS(LearnedExplainer):
         text = self.classifier.text_embeddings
         if target.classes is not None:
             return text[target.classes]
-        with torch.enable_grad():
-            leaf = logits.detach().requires_grad_()
-            score = target.score(leaf).sum()
-        if not score.requires_grad:
+        weights = score_gradient(target, logits)
+        if weights is None:
             raise TargetError("the target's score does not depend on the logits; return one that is made from them")
-        (weights,) = torch.autograd.grad(score, leaf)
         return nn.functional.normalize(weights @ text, dim=1)
 
     # Fitting ------------------------------------------------------------------------------------------------------

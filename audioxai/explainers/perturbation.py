@@ -11,10 +11,11 @@ from torch import Tensor
 
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError
-from audioxai.explainers.base import Score, at_least_one
+from audioxai.explainers.base import Score
 from audioxai.explainers.baseline import WithBaseline
 from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Space
+from audioxai.support.options import at_least_one, positive
 from audioxai.support.progress import bar
 
 __all__ = ["LIME", "Occlusion", "Tiled"]
@@ -30,7 +31,6 @@ class Tiled(WithBaseline):
     are stretches of time. An absent tile takes the baseline's values (the mean of several).
 
     Args:
-        classifier: the wrapped network.
         tiles: (bands, stretches of time).
         progress: show a bar on a terminal.
         **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
@@ -103,7 +103,6 @@ class Occlusion(Tiled):
     Equal to Captum's ``FeatureAblation`` on the same tiles.
 
     Args:
-        classifier: the wrapped network.
         **tiled: see :class:`Tiled`.
     """
 
@@ -120,7 +119,6 @@ class LIME(Tiled):
     with the cosine distance d. The linear model is a ridge regression with an intercept.
 
     Args:
-        classifier: the wrapped network.
         n_samples: coalitions, the whole clip among them.
         kernel_width: w.
         ridge: weight of the squared coefficients.
@@ -138,10 +136,8 @@ class LIME(Tiled):
     ) -> None:
         super().__init__(classifier, **tiled)
         self.n_samples = at_least_one("n_samples", n_samples)
-        if not kernel_width > 0 or not ridge > 0:
-            raise ConfigError(f"kernel_width={kernel_width} and ridge={ridge} must be positive")
-        self.kernel_width = kernel_width
-        self.ridge = ridge
+        self.kernel_width = positive("kernel_width", kernel_width)
+        self.ridge = positive("ridge", ridge)
 
     @property
     def passes(self) -> int:

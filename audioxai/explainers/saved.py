@@ -22,6 +22,7 @@ from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ConfigError, OutputError
 from audioxai.masking.spaces import Space
 from audioxai.sound.frontends import SpectralFrontend
+from audioxai.support.saved import read_saved
 
 __all__ = ["CONFIG", "FORMAT", "WEIGHTS", "SavedExplainer"]
 
@@ -61,16 +62,7 @@ class SavedExplainer:
             OutputError: nothing is saved there, or it cannot be read.
             ConfigError: an explainer of another class, or a format that is not known.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        try:
-            config = json.loads((folder / CONFIG).read_text())
-            weights = load((folder / WEIGHTS).read_bytes())
-            if not isinstance(config, dict):
-                raise ValueError(f"{CONFIG} holds a {type(config).__name__}")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise OutputError(f"no saved explainer can be read in {str(folder)!r}: {error}") from error
+        weights, config = read_saved(folder, (WEIGHTS, CONFIG), "explainer")
         if config.get("format") not in (1, FORMAT) or config.get("explainer") != kind:
             raise ConfigError(
                 f"{str(folder)!r} holds {config.get('explainer')!r} in format {config.get('format')!r}; "

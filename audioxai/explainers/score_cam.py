@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from audioxai.classifiers.base import AudioClassifier
-from audioxai.explainers.base import Score, at_least_one
+from audioxai.explainers.base import Score
 from audioxai.explainers.cam import CAM
 from audioxai.explainers.registry import register
+from audioxai.support.options import at_least_one
 from audioxai.support.progress import bar
 
 __all__ = ["GScoreCAM", "ScoreCAM"]
@@ -23,7 +24,6 @@ class ScoreCAM(CAM):
     One forward pass per channel. The score of the baseline, which the paper subtracts from all, cancels in the softmax.
 
     Args:
-        classifier: the wrapped network.
         progress: show a bar on a terminal.
         **cam: see :class:`audioxai.explainers.cam.CAM`.
     """
@@ -62,7 +62,6 @@ class GScoreCAM(ScoreCAM):
     The softmax runs over the chosen channels; in the authors' code the others keep a small weight.
 
     Args:
-        classifier: the wrapped network.
         k: channels to weigh; all, when the layer has fewer.
         **score_cam: see :class:`ScoreCAM`.
     """

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,11 +11,13 @@ import torch
 from torch import Tensor
 
 from audioxai.classifiers.base import AudioClassifier
-from audioxai.explainers.base import Score, at_least_one
+from audioxai.explainers.base import Score
 from audioxai.explainers.baseline import WithBaseline
 from audioxai.explainers.gradient import differentiable
 from audioxai.explainers.perturbation import Game, Tiled
 from audioxai.explainers.registry import register
+from audioxai.support.options import at_least_one
+from audioxai.training.randomness import own_random_state
 
 __all__ = ["GradientSHAP", "KernelSHAP"]
 
@@ -35,7 +36,6 @@ class GradientSHAP(WithBaseline):
     moves every gradient to the CPU; here the points of all clips share the passes.
 
     Args:
-        classifier: the wrapped network.
         n_samples: random points per clip.
         **baseline: see :class:`audioxai.explainers.baseline.WithBaseline`.
 
@@ -77,7 +77,6 @@ class KernelSHAP(Tiled):
     By shap's ``KernelExplainer``, without its default of keeping ten features only.
 
     Args:
-        classifier: the wrapped network.
         n_samples: coalitions per clip; at least the number of tiles is advisable.
         **tiled: see :class:`audioxai.explainers.perturbation.Tiled`.
     """
@@ -94,7 +93,8 @@ class KernelSHAP(Tiled):
         def scores(present: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             return game(torch.as_tensor(present)).cpu().numpy()
 
-        with _seeded(int(torch.randint(2**31, (), generator=generator))):
+        with own_random_state(torch.device("cpu")):
+            np.random.seed(int(torch.randint(2**31, (), generator=generator)))  # shap's draws are NumPy's
             method = _shap().KernelExplainer(scores, np.zeros((1, count)))
             found = method.shap_values(np.ones((1, count)), nsamples=self.n_samples, l1_reg=0, silent=True)
         return torch.as_tensor(np.asarray(found)).reshape(count)
@@ -105,14 +105,3 @@ def _shap() -> Any:
         warnings.simplefilter("ignore")  # its import uses deprecated parts of Matplotlib
         import shap
     return shap
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """NumPy's global state seeded for shap, and as it was afterwards."""
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)

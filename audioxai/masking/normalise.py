@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from audioxai.errors import ConfigError
+from audioxai.support.options import one_of
 
 __all__ = ["Normalise", "to_mask"]
 
@@ -27,8 +27,7 @@ def to_mask(attribution: Tensor, normalise: Normalise = "relu_percentile") -> Te
     Returns:
         (B, ...) in [0, 1].
     """
-    if normalise not in get_args(Normalise):
-        raise ConfigError(f"normalise={normalise!r} is not known; choose from {', '.join(get_args(Normalise))}")
+    one_of("normalise", normalise, get_args(Normalise))
     values = attribution.clamp(min=0) if normalise.startswith("relu") else attribution.abs()
     flat = values.flatten(1)
     top = flat.amax(1)

@@ -13,7 +13,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from audioxai.errors import ConfigError, nearest
 from audioxai.sound.dsp import STFT, hz_to_mel, istft, magnitude, stft
 from audioxai.sound.frontends import LogMel, SpectralFrontend, default_stft
 from audioxai.support.identity import digest_of, options_of
+from audioxai.support.options import one_of
 
 __all__ = ["Analysis", "MelSpace", "Resize", "STFTSpace", "Scale", "Space", "WaveformSpace", "make_space"]
 
@@ -67,12 +68,11 @@ class Space(ABC):
 
     name: ClassVar[str]
     approximate: ClassVar[bool] = False  # sound is only an approximation of what the mask says
+    _through_sound = False  # features need more of a clip than its values, such as the phase
 
     def __init__(self, classifier: AudioClassifier, scale: Scale = "log1p") -> None:
-        if scale not in ("log1p", "magnitude"):
-            raise ConfigError(f"scale={scale!r} is not known; choose 'log1p' or 'magnitude'")
         self.classifier = classifier
-        self.scale: Scale = scale
+        self.scale: Scale = one_of("scale", scale, get_args(Scale))
 
     def bind(self, classifier: AudioClassifier) -> Self:
         """This space for a view of its classifier, see :meth:`AudioClassifier.for_targets`."""
@@ -145,11 +145,6 @@ class Space(ABC):
             analysis = analysis.rows(rows)
         return self.classifier.classify(self.features(values, analysis))
 
-    @property
-    def _through_sound(self) -> bool:
-        """Whether features need more of a clip than its values, such as the phase."""
-        return False
-
     def _to_scale(self, linear: Tensor) -> Tensor:
         return torch.log1p(linear) if self.scale == "log1p" else linear
 
@@ -177,8 +172,7 @@ class STFTSpace(Space):
     waveforms, or a front end that the space cannot enter, through the resynthesised waveform.
 
     Args:
-        classifier: see :class:`Space`.
-        scale: see :class:`Space`.
+        classifier, scale: see :class:`Space`.
         stft: transform; default the front end's own, or the L-MAC recipe's at this rate.
     """
 
@@ -191,6 +185,7 @@ class STFTSpace(Space):
         self.stft = stft or own or default_stft(classifier.sample_rate)
         enters = self.stft == own and getattr(frontend, "direct", False)
         self._frontend = frontend if enters and isinstance(frontend, SpectralFrontend) else None
+        self._through_sound = self._frontend is None
         self._grid = _stft_grid(classifier, self.stft)
 
     @property
@@ -213,10 +208,6 @@ class STFTSpace(Space):
         spectrum = stft(waveform, self.stft)
         return Analysis(waveform, self._to_scale(magnitude(spectrum)), spectrum)
 
-    @property
-    def _through_sound(self) -> bool:
-        return self._frontend is None
-
     def features(self, values: Tensor, analysis: Analysis) -> Tensor:
         if self._frontend is not None:
             return self._frontend.from_magnitude(self._from_scale(values))
@@ -235,8 +226,7 @@ class MelSpace(Space):
     scaled by the average gain of the bands that cover it, weighted by their filters: an approximation, marked as such.
 
     Args:
-        classifier: see :class:`Space`.
-        scale: see :class:`Space`.
+        classifier, scale: see :class:`Space`.
         mel: mel analysis to use; default the classifier's :class:`LogMel`, or 80 bands at its rate.
     """
 
@@ -247,6 +237,7 @@ class MelSpace(Space):
         super().__init__(classifier, scale)
         frontend = classifier.frontend
         self._exact = isinstance(frontend, LogMel) and frontend.direct and mel in (None, frontend)
+        self._through_sound = not self._exact
         if mel is None:
             own = frontend if isinstance(frontend, LogMel) else None
             given = frontend.stft if isinstance(frontend, SpectralFrontend) else None
@@ -278,10 +269,6 @@ class MelSpace(Space):
         spectrum = stft(waveform, self.stft)
         bands = self.mel.to_mel(magnitude(spectrum))
         return Analysis(waveform, self._to_scale(bands), spectrum)
-
-    @property
-    def _through_sound(self) -> bool:
-        return not self._exact
 
     def features(self, values: Tensor, analysis: Analysis) -> Tensor:
         if self._exact:

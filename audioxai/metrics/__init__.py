@@ -10,8 +10,8 @@ from audioxai.metrics.base import Case, Metric
 from audioxai.metrics.curves import deletion_auc, insertion_auc
 from audioxai.metrics.evaluate import clip_scores, evaluate, judge_scores
 from audioxai.metrics.f_fidelity import f_fidelity, f_fidelity_metrics, robust_copy
-from audioxai.metrics.ground_truth import follow
 from audioxai.metrics.invariants import ImpossibleScoresError
+from audioxai.metrics.localisation import follow
 from audioxai.metrics.prompts import (
     PROMPT_FIGURES,
     PromptSensitivity,
@@ -26,38 +26,12 @@ from audioxai.metrics.results import Results
 from audioxai.metrics.robustness import infidelity, max_sensitivity
 
 __all__ = [
-    "GROUND_TRUTH",
-    "METRICS",
-    "PUBLISHED",
-    "SOUND",
-    "STANDARD",
-    "Case",
-    "ImpossibleScoresError",
-    "Metric",
-    "PROMPT_FIGURES",
-    "PromptSensitivity",
-    "Randomisation",
-    "Results",
-    "cascading_randomisation",
-    "clip_scores",
-    "deletion_auc",
-    "evaluate",
-    "f_fidelity",
-    "f_fidelity_metrics",
-    "follow",
-    "functional",
-    "infidelity",
-    "insertion_auc",
-    "judge_scores",
-    "mask_similarity",
-    "max_sensitivity",
-    "prompt_figures",
-    "prompt_sensitivity",
-    "random_labels",
-    "random_prompts",
-    "robust_copy",
-    "wrong_prompts",
-]
+    "GROUND_TRUTH", "METRICS", "PUBLISHED", "SOUND", "STANDARD", "Case", "ImpossibleScoresError", "Metric",
+    "PROMPT_FIGURES", "PromptSensitivity", "Randomisation", "Results", "cascading_randomisation", "clip_scores",
+    "deletion_auc", "evaluate", "f_fidelity", "f_fidelity_metrics", "follow", "functional", "infidelity",
+    "insertion_auc", "judge_scores", "mask_similarity", "max_sensitivity", "prompt_figures", "prompt_sensitivity",
+    "random_labels", "random_prompts", "robust_copy", "wrong_prompts",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

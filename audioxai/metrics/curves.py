@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from audioxai.errors import ConfigError, InputError
+from audioxai.errors import InputError
 from audioxai.metrics.base import Case, Metric, Predict
+from audioxai.support.options import at_least_one
 
 __all__ = ["Predict", "deletion_auc", "deletion_curve", "insertion_auc", "insertion_curve", "ranking"]
 
@@ -61,8 +62,7 @@ def ranking(mask: Tensor) -> Tensor:
 def _curve(predict: Predict, values: Tensor, mask: Tensor, steps: int, *, keep: bool) -> Tensor:
     if mask.shape != values.shape:
         raise InputError(f"mask {tuple(mask.shape)} and values {tuple(values.shape)} differ in shape")
-    if steps < 1:
-        raise ConfigError(f"steps={steps} must be at least 1")
+    at_least_one("steps", steps)
     order = ranking(mask)
     cells = order.shape[1]
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(cells, device=order.device).expand_as(order))

@@ -21,6 +21,7 @@ from audioxai.masking.spaces import Scale, make_space
 from audioxai.metrics.base import Case, Metric, Predict
 from audioxai.metrics.curves import ranking
 from audioxai.sound.inputs import as_waveform
+from audioxai.support.options import at_least_one, share
 from audioxai.training.loop import TrainingOptions, train
 
 __all__ = ["f_fidelity", "f_fidelity_metrics", "robust_copy"]
@@ -58,10 +59,11 @@ def f_fidelity(
     """
     if mask.shape != values.shape:
         raise InputError(f"mask {tuple(mask.shape)} and values {tuple(values.shape)} differ in shape")
-    if not sizes or not all(0 < size < 1 for size in sizes) or not 0 < alpha <= 1 or not 0 < beta < 1 or draws < 1:
-        raise ConfigError(
-            f"sizes={sizes}, alpha={alpha}, beta={beta} must be shares between 0 and 1, and draws={draws} at least 1"
-        )
+    if not sizes or not all(0 < size < 1 for size in sizes):
+        raise ConfigError(f"sizes={sizes} must be one or more shares between 0 and 1")
+    share("alpha", alpha, "(0, 1]")
+    share("beta", beta, "(0, 1)")
+    at_least_one("draws", draws)
     flat = mask.flatten(1)
     cells = flat.shape[1]
     order = ranking(mask)
@@ -71,9 +73,9 @@ def f_fidelity(
     falls: tuple[list[Tensor], list[Tensor]] = ([], [])
     for size in sizes:
         top = max(1, round(size * cells))
-        for among, share, found in ((slice(top), size, falls[0]), (slice(top, None), 1 - size, falls[1])):
+        for among, part, found in ((slice(top), size, falls[0]), (slice(top, None), 1 - size, falls[1])):
             candidates = order[:, among]
-            count = max(1, round(min(alpha * share, beta) * cells))
+            count = max(1, round(min(alpha * part, beta) * cells))
             for _ in range(draws):
                 drawn = torch.randperm(candidates.shape[1], generator=generator)[:count].to(values.device)
                 kept = torch.ones_like(flat).scatter_(1, candidates[:, drawn], 0)
@@ -107,8 +109,7 @@ def robust_copy(
     Returns:
         The copy in evaluation mode; also useful as a judge in :func:`audioxai.evaluate`.
     """
-    if not 0 < beta < 1:
-        raise ConfigError(f"beta={beta} must lie in (0, 1)")
+    share("beta", beta, "(0, 1)")
     robust = copy.deepcopy(classifier).requires_grad_(True)
     device = robust.device
     where = make_space(space, robust, scale)

@@ -1,4 +1,4 @@
-"""Where a mask lies, against the known parts of a mixture: pure functions, one value per clip.
+"""Where a mask lies, against the known parts of a mixture: one value per clip.
 
 ``stem`` and ``other`` are the magnitudes of the explained part and of everything else, on the mask's grid. A cell is
 dominated by the stem where its magnitude is the larger of the two.
@@ -11,18 +11,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from audioxai.classifiers.targets import TargetLike
 from audioxai.errors import InputError
+from audioxai.explainers.base import Explainer
 from audioxai.metrics.base import Case, Metric
 
 __all__ = [
-    "average_ranks",
-    "interference",
-    "interference_gain",
-    "mask_auc",
-    "pointing_game",
-    "ratio_mask_overlap",
+    "average_ranks", "follow", "interference", "interference_gain", "mask_auc", "pointing_game", "ratio_mask_overlap",
     "si_sdr",
-]
+]  # fmt: skip
 
 _FLOOR = 1e-12
 _SILENT = 1e-9  # of the other part's energy
@@ -135,6 +132,25 @@ def interference(case: Case) -> tuple[Tensor, Tensor]:
     assert case.explainer is not None
     space = case.explainer.space
     return interference_gain(space.gain(case.explanation.mask, space.analyse(case.explanation.input)), *parts)
+
+
+@torch.no_grad()
+def follow(explainer: Explainer, mixture: Tensor, stem: Tensor, target: TargetLike) -> tuple[Tensor, Tensor]:
+    """Explain ``target`` in mixtures and ask whether the mask keeps its part and drops the rest.
+
+    The mask is applied to the parts' magnitudes one by one, in the explainer's space.
+
+    Args:
+        explainer: fitted.
+        mixture: (B, T).
+        stem: (B, T), the part that the target names; everything else is ``mixture - stem``.
+        target: see :mod:`audioxai.classifiers.targets`.
+
+    Returns:
+        Gain in signal-to-interference ratio over the mixture's own, in dB, and kept share of the stem's energy, both
+        (B,).
+    """
+    return interference(Case(explainer.explain(mixture, target), explainer, stem))
 
 
 def _on_parts(measure: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Case], Tensor]:

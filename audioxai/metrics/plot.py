@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from audioxai.errors import ConfigError, InputError, nearest
-from audioxai.metrics.base import Metric
 from audioxai.metrics.registry import column_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor
 
 
 __all__ = ["plot_randomisation", "plot_results"]
@@ -24,42 +22,11 @@ _ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 _PANELS = 4  # beside each other
 
 
-class _Scores(Protocol):
-    """What is drawn of :class:`audioxai.metrics.Results`."""
-
-    @property
-    def scores(self) -> Mapping[str, Mapping[str, Tensor]]: ...
-
-    @property
-    def own(self) -> Mapping[str, Metric]: ...
-
-    def rows(self) -> object: ...
-
-    def mean(self, explainer: str, name: str) -> float: ...
-
-    def interval(self, explainer: str, name: str) -> tuple[float, float]: ...
-
-
-class _Curves(Protocol):
-    """What is drawn of :class:`audioxai.metrics.Randomisation`."""
-
-    @property
-    def layers(self) -> Sequence[str]: ...
-
-    @property
-    def order(self) -> str: ...
-
-    @property
-    def similarity(self) -> Mapping[str, Tensor]: ...
-
-    def curve(self, measure: str) -> list[tuple[float, float, float]]: ...
-
-
-def plot_results(results: _Scores, metrics: Sequence[str] | None = None) -> Figure:
+def plot_results(results: Any, metrics: Sequence[str] | None = None) -> Figure:
     """Means with their 95 % bootstrap intervals: one panel a metric, one row an explainer.
 
     Args:
-        results: of :func:`audioxai.evaluate`.
+        results: :class:`audioxai.metrics.Results` of :func:`audioxai.evaluate`.
         metrics: which; default all there are.
 
     Raises:
@@ -101,14 +68,14 @@ def plot_results(results: _Scores, metrics: Sequence[str] | None = None) -> Figu
     return figure
 
 
-def plot_randomisation(found: Mapping[str, _Curves]) -> Figure:
+def plot_randomisation(found: Mapping[str, Any]) -> Figure:
     """Similarity to the untouched network's explanation after each randomised layer, one line an explainer.
 
     Shaded are 95 % bootstrap intervals over clips. A line that stays high belongs to a method that does not look at
     the network.
 
     Args:
-        found: explainer to its curves, over the same layers.
+        found: explainer to its :class:`audioxai.metrics.Randomisation`, over the same layers.
 
     Raises:
         InputError: there is nothing to draw.

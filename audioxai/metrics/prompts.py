@@ -22,15 +22,11 @@ from audioxai.metrics.localisation import average_ranks
 from audioxai.metrics.randomisation import mask_similarity
 from audioxai.nn.fresh_weights import randomise
 from audioxai.sound.inputs import WaveformLike, as_waveform
+from audioxai.support.options import one_of
 
 __all__ = [
-    "PROMPT_FIGURES",
-    "PromptSensitivity",
-    "prompt_figures",
-    "prompt_sensitivity",
-    "random_prompts",
-    "wrong_prompts",
-]
+    "PROMPT_FIGURES", "PromptSensitivity", "prompt_figures", "prompt_sensitivity", "random_prompts", "wrong_prompts",
+]  # fmt: skip
 
 #: Of :func:`prompt_figures`, in the order of tables.
 PROMPT_FIGURES = ("correlation", "within clips", "wrong / right", "wrong, Spearman", "random tower", "random embedding")
@@ -142,8 +138,7 @@ def random_prompts(
         ConfigError: the text tower is no module.
     """
     classifier = _zero_shot(explainer)
-    if randomise not in ("tower", "embedding"):
-        raise ConfigError(f"randomise={randomise!r} is not known; choose 'tower' or 'embedding'")
+    one_of("randomise", randomise, ("tower", "embedding"))
     given = _masks(explainer, waveform, prompts)
     texts = tuple(dict.fromkeys(prompts))
     view = classifier.with_embeddings(texts, _random_rows(classifier, texts, randomise == "tower", seed))
@@ -156,12 +151,7 @@ def prompt_figures(
 ) -> dict[str, float]:
     """All three questions as one row of a table.
 
-    Args:
-        explainer: fitted, of a zero-shot classifier.
-        waveform: (B, T).
-        right: B prompts, each of a sound in its clip.
-        wrong: B prompts, each of one that is not.
-        prompts: K texts for :func:`prompt_sensitivity`.
+    Args: as for :func:`wrong_prompts`, and K ``prompts`` for :func:`prompt_sensitivity`.
 
     Returns:
         :data:`PROMPT_FIGURES`: the two correlations of :class:`PromptSensitivity`; mean of the wrong prompts' masks

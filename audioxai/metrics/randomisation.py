@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from audioxai.metrics.localisation import average_ranks
 from audioxai.metrics.results import bootstrap
 from audioxai.nn.fresh_weights import NORMS, randomise, weights_kept
 from audioxai.sound.inputs import WaveformLike, as_waveform
+from audioxai.support.options import one_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,9 +47,8 @@ class Randomisation:
 
     def curve(self, measure: str) -> list[tuple[float, float, float]]:
         """Mean over clips and its 95 % bootstrap interval, after each step."""
-        if measure not in self.similarity:
-            raise ConfigError(f"measure={measure!r} is not known; choose from {', '.join(self.similarity)}")
-        return [(float(step.nanmean()), *bootstrap(step)) for step in self.similarity[measure]]
+        steps = self.similarity[one_of("measure", measure, self.similarity)]
+        return [(float(step.nanmean()), *bootstrap(step)) for step in steps]
 
     def plot(self) -> Figure:
         """Both curves; :func:`audioxai.metrics.plot.plot_randomisation` draws several explainers' together."""
@@ -85,8 +85,7 @@ def cascading_randomisation(
     Raises:
         ConfigError: an unknown order or layer, or a layer without weights.
     """
-    if order not in ("top_down", "bottom_up"):
-        raise ConfigError(f"order={order!r} is not known; choose 'top_down' or 'bottom_up'")
+    one_of("order", order, get_args(Order))
     classifier = explainer.classifier
     clips = as_waveform(waveform, classifier.sample_rate).to(classifier.device)
     names = _layers_in_use(classifier, clips[:1]) if layers is None else list(layers)
@@ -97,8 +96,7 @@ def cascading_randomisation(
         names = names[::-1]
     if idle := [name for name in names if not _with_weights(modules[name])]:
         raise ConfigError(f"layer {idle[0]!r} has no weights, but for normalisation; name one that has")
-    if target is None and explainer.any_target:
-        target = explainer.logits(clips).argmax(1)
+    target = explainer.target_of(clips, target)
     trained = explainer.explain(clips, target).mask
     steps = [mask_similarity(trained, trained)]
     generator = torch.Generator().manual_seed(seed)
@@ -146,8 +144,7 @@ def random_labels(
 
     clips = as_waveform(waveform, classifier.sample_rate).to(classifier.device)
     explainer = make(classifier)
-    if target is None and explainer.any_target:
-        target = explainer.logits(clips).argmax(1)
+    target = explainer.target_of(clips, target)
     shuffled = _shuffle_labels(loader, seed)
     other = copy.deepcopy(classifier).requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)

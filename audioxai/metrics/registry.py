@@ -15,16 +15,8 @@ from audioxai.metrics import complexity, curves, localisation, probabilities, ro
 from audioxai.metrics.base import Group, Metric
 
 __all__ = [
-    "CLASSES",
-    "GROUND_TRUTH",
-    "METRICS",
-    "PUBLISHED",
-    "SOUND",
-    "STANDARD",
-    "column_of",
-    "find_metrics",
-    "register",
-]
+    "CLASSES", "GROUND_TRUTH", "METRICS", "PUBLISHED", "SOUND", "STANDARD", "column_of", "find_metrics", "register",
+]  # fmt: skip
 
 _FILES = (probabilities, complexity, localisation, sound, curves, robustness)
 

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Results", "bootstrap"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,7 @@ class Results:
     own: dict[str, Metric] = field(default_factory=dict)
 
     def _values(self, explainer: str, name: str) -> Tensor:
-        for asked, known, what in (
-            (explainer, self.scores, "explainer"),
-            (name, self.scores.get(explainer, {}), "metric"),
-        ):
-            if asked not in known:
-                raise ConfigError(f"there are no scores of {what} {asked!r}; nearest: {nearest(asked, known)}")
-        return self.scores[explainer][name].double()
+        return _known("metric", name, _known("explainer", explainer, self.scores)).double()
 
     def mean(self, explainer: str, name: str) -> float:
         """Mean over the clips where the metric is defined."""
@@ -119,11 +115,7 @@ class Results:
 
     def clips(self, explainer: str) -> int:
         """How many clips were evaluated, with those that failed."""
-        if explainer not in self.scores:
-            raise ConfigError(
-                f"there are no scores of explainer {explainer!r}; nearest: {nearest(explainer, self.scores)}"
-            )
-        return len(next(iter(self.scores[explainer].values()), []))
+        return len(next(iter(_known("explainer", explainer, self.scores).values()), []))
 
     def notes(self) -> list[str]:
         """What a reader of the table must know: undefined scores and failed clips, counted."""
@@ -257,6 +249,12 @@ class Results:
             raise OutputError(f"{str(path)!r} holds no saved results: {error}") from error
 
 
+def _known(what: str, asked: str, among: Mapping[str, T]) -> T:
+    if asked not in among:
+        raise ConfigError(f"there are no scores of {what} {asked!r}; nearest: {nearest(asked, among)}")
+    return among[asked]
+
+
 def _files(path: PathLike) -> tuple[Path, Path]:
     """The npz and the JSON of a name, which may hold dots."""
     name = os.fspath(path).removesuffix(".npz")
@@ -276,10 +274,5 @@ def bootstrap(values: Tensor, level: float = 0.95, draws: int = 1000) -> tuple[f
 
 
 def _latex(text: str) -> str:
-    signs: Mapping[str, str] = {
-        "\\": r"\textbackslash{}",
-        "–": "--",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
+    signs = {"\\": r"\textbackslash{}", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(signs.get(sign, "\\" + sign if sign in "&%$#_{}" else sign) for sign in text)

@@ -13,6 +13,7 @@ from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.base import Explainer
 from audioxai.metrics.base import Case, Metric
 from audioxai.sound.inputs import WaveformLike, as_waveform
+from audioxai.support.options import at_least_one, positive
 
 __all__ = ["infidelity", "max_sensitivity"]
 
@@ -68,11 +69,10 @@ def max_sensitivity(
     Returns:
         (B,) at least 0; NaN for a clip whose attribution is zero.
     """
-    if not radius > 0 or samples < 1:
-        raise ConfigError(f"radius={radius} must be positive and samples={samples} at least 1")
+    positive("radius", radius)
+    at_least_one("samples", samples)
     clips = as_waveform(waveform, explainer.classifier.sample_rate).to(explainer.classifier.device)
-    if target is None and explainer.any_target:
-        target = explainer.logits(clips).argmax(1)
+    target = explainer.target_of(clips, target)
     plain = explainer.attribute(clips, target).flatten(1)
     # Each clip has draws of its own, whatever the clips beside it.
     generators = [torch.Generator().manual_seed(seed) for _ in clips]

@@ -10,17 +10,6 @@ from audioxai.nn.sound_decoder import SoundDecoder
 from audioxai.nn.tcn import TCN
 
 __all__ = [
-    "CNN14",
-    "TCN",
-    "CompactCLAP",
-    "CompactCNN",
-    "DualPath",
-    "EvidenceDecoder",
-    "Filterbank",
-    "FourierFilterbank",
-    "LearnedFilterbank",
-    "NgramEncoder",
-    "Separator",
-    "SoundDecoder",
-    "WaveformCNN",
-]
+    "CNN14", "TCN", "CompactCLAP", "CompactCNN", "DualPath", "EvidenceDecoder", "Filterbank", "FourierFilterbank",
+    "LearnedFilterbank", "NgramEncoder", "Separator", "SoundDecoder", "WaveformCNN",
+]  # fmt: skip

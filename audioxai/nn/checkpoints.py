@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from audioxai.errors import ConfigError, OutputError
 from audioxai.nn.classifiers import CNN14
 from audioxai.support.files import PathLike
+from audioxai.support.options import at_least_one, one_of
 
-__all__ = ["load_cnn14", "panns_names", "read_tensors"]
+__all__ = ["load_cnn14", "panns_names", "read_tensors", "some"]
 
 _SHOWN = 3  # names listed in an error
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -55,17 +56,12 @@ _LAYOUTS = {
         first="bn0",
         norm="bn",
         ignored=frozenset(
-            {
-                "spectrogram_extractor.stft.conv_real.weight",
-                "spectrogram_extractor.stft.conv_imag.weight",
-                "logmel_extractor.melW",
-            }
+            (*(f"spectrogram_extractor.stft.conv_{part}.weight" for part in ("real", "imag")), "logmel_extractor.melW")
         ),
         head={
-            "fc1.weight": "head.1.weight",
-            "fc1.bias": "head.1.bias",
-            "fc_audioset.weight": "head.4.weight",
-            "fc_audioset.bias": "head.4.bias",
+            f"{theirs}.{kind}": f"head.{ours}.{kind}"
+            for theirs, ours in (("fc1", 1), ("fc_audioset", 4))
+            for kind in ("weight", "bias")
         },
     ),
     "speechbrain": _Layout(first="norm0", norm="norm", ignored=frozenset(), head={}),
@@ -112,14 +108,11 @@ def load_cnn14(
             shape or not finite.
         ConfigError: options that do not fit each other or the file.
     """
-    if head not in ("load", "fresh"):
-        raise ConfigError(f"head={head!r} is not known; choose 'load' or 'fresh'")
-    if layout not in ("auto", *_LAYOUTS):
-        raise ConfigError(f"layout={layout!r} is not known; choose 'auto', 'panns' or 'speechbrain'")
+    one_of("head", head, ("load", "fresh"))
+    one_of("layout", layout, ("auto", *_LAYOUTS))
     if head == "fresh" and head_path is not None:
         raise ConfigError(f"head='fresh' does not read head_path={os.fspath(head_path)!r}; choose one of the two")
-    if n_classes < 1:
-        raise ConfigError(f"n_classes={n_classes} must be at least 1")
+    at_least_one("n_classes", n_classes)
     tensors = read_tensors(path)
     kind = _find(tensors, path) if layout == "auto" else layout
     names, ignored = _LAYOUTS[kind].names(), set(_LAYOUTS[kind].ignored)
@@ -156,7 +149,7 @@ def _find(tensors: Mapping[str, Tensor], path: PathLike) -> str:
     if len(found) != 1:
         raise OutputError(
             f"{os.fspath(path)!r} is CNN14 in no known layout: it has neither bn0.weight (PANNs) nor norm0.weight "
-            f"(SpeechBrain), or both; its {len(tensors)} tensors begin with {_some(tensors)}"
+            f"(SpeechBrain), or both; its {len(tensors)} tensors begin with {some(tensors)}"
         )
     return found[0]
 
@@ -173,7 +166,7 @@ def _size(theirs: Mapping[str, Tensor], ours: str, backwards: Mapping[str, str],
         names = (name.removeprefix("?") for name in theirs)
         raise OutputError(
             f"{os.fspath(path)!r} has no usable {backwards[ours]!r}; its {len(theirs)} tensors begin with "
-            f"{_some(names)}; leave layout to be found, and use the file of a plain Cnn14"
+            f"{some(names)}; leave layout to be found, and use the file of a plain Cnn14"
         )
     return len(tensor)
 
@@ -204,7 +197,7 @@ def _check(
     kinds = [f"{k} ({a.dtype})" for k, (a, b) in both.items() if b.is_floating_point() and not a.is_floating_point()]
     broken = [k for k, (a, _) in both.items() if a.is_floating_point() and not a.isfinite().all()]
     faults = {"missing": missing, "unknown": unknown, "wrong shape": wrong, "no floats": kinds, "not finite": broken}
-    found = [f"{len(names)} {fault}: {_some(names)}" for fault, names in faults.items() if names]
+    found = [f"{len(names)} {fault}: {some(names)}" for fault, names in faults.items() if names]
     if found:
         raise OutputError(
             f"{os.fspath(path)!r} does not hold this CNN14; tensors {'; '.join(found)}. Nothing was loaded; "
@@ -212,9 +205,10 @@ def _check(
         )
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str], between: str = ", ") -> str:
+    """The first names, and how many more there are."""
     names = list(names)
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return between.join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _read_linear(path: PathLike) -> dict[str, Tensor]:
@@ -224,7 +218,7 @@ def _read_linear(path: PathLike) -> dict[str, Tensor]:
         tensors = {name.removeprefix("w."): tensor for name, tensor in tensors.items()}
     if tensors.keys() != {"weight", "bias"}:
         raise OutputError(
-            f"{os.fspath(path)!r} is no linear layer: it holds {_some(tensors)} in place of weight and bias. A head of "
+            f"{os.fspath(path)!r} is no linear layer: it holds {some(tensors)} in place of weight and bias. A head of "
             "more layers or without a bias, such as SpeechBrain's cosine classifier, has no place in CNN14; "
             "pass head='fresh' and train a new layer"
         )
@@ -257,7 +251,7 @@ def read_tensors(path: PathLike) -> dict[str, Tensor]:
         raise OutputError(f"{place} holds no named tensors but {type(content).__name__}; save network.state_dict()")
     others = [str(name) for name, tensor in content.items() if not isinstance(tensor, Tensor)]
     if others:
-        raise OutputError(f"{place} holds other things than tensors: {_some(others)}; save network.state_dict() alone")
+        raise OutputError(f"{place} holds other things than tensors: {some(others)}; save network.state_dict() alone")
     tensors = {str(name): tensor for name, tensor in content.items()}
     if all(name.startswith("module.") for name in tensors):  # saved from DataParallel
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}

@@ -147,10 +147,10 @@ def _resize(x: Tensor, rows: int, frames: int) -> Tensor:
 
 
 class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, conv: nn.Module | None = None) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(1, width)
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv = conv or nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.relu(self.conv(self.norm(x)))

@@ -19,12 +19,8 @@ from torch.nn import functional as F
 from audioxai.errors import ConfigError, nearest
 
 __all__ = [
-    "Filterbank",
-    "FourierFilterbank",
-    "LearnedFilterbank",
-    "default_filterbank",
-    "make_filterbank",
-]
+    "Filterbank", "FourierFilterbank", "LearnedFilterbank", "default_filterbank", "make_filterbank",
+]  # fmt: skip
 
 
 class Filterbank(nn.Module, ABC):
@@ -108,8 +104,7 @@ class LearnedFilterbank(Filterbank):
     2019 (Conv-TasNet), section II-B; signs and phases as in Ditter & Gerkmann 2020.
 
     Args:
-        sample_rate: see :class:`Filterbank`.
-        kernel: see :class:`Filterbank`.
+        sample_rate, kernel: see :class:`Filterbank`.
         filters: C.
     """
 
@@ -154,11 +149,7 @@ class FourierFilterbank(Filterbank):
     """A windowed Fourier pair with perfect reconstruction: decode(encode(x)) = x, so kept + removed = x.
 
     The square root of a Hann window on both ways makes it a tight frame. Real and imaginary parts are channels and
-    share one mask row, which keeps the phase of each cell. Nothing is learnt.
-
-    Args:
-        sample_rate: see :class:`Filterbank`.
-        kernel: see :class:`Filterbank`.
+    share one mask row, which keeps the phase of each cell. Nothing is learnt. Made as a :class:`Filterbank` is.
     """
 
     kind = "fourier"

@@ -14,16 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audioxai.nn.decoder import _Residual
 from audioxai.nn.published import PublishedDecoder
 
 __all__ = [
-    "ActivationDecoder",
-    "AttentionPooling",
-    "Interpreter",
-    "PositionPooling",
-    "PublishedActivationDecoder",
-    "Reading",
-]
+    "ActivationDecoder", "AttentionPooling", "Interpreter", "PositionPooling", "PublishedActivationDecoder", "Reading",
+]  # fmt: skip
 
 
 class Reading(NamedTuple):
@@ -80,7 +76,7 @@ class ActivationDecoder(nn.Module):
         self.enter = nn.ModuleList(
             nn.Conv1d(w * rows + 1, width, 1) for (_, rows), w in zip(shapes, narrow, strict=True)
         )
-        self.blocks = nn.ModuleList(_Residual(width) for _ in range(2))
+        self.blocks = nn.ModuleList(_Residual(width, nn.Conv1d(width, width, 5, padding=2)) for _ in range(2))
         self.out = nn.Conv1d(width, components, 1)
 
     def forward(self, latents: Sequence[Tensor], frames: int) -> Tensor:
@@ -142,9 +138,6 @@ class PublishedActivationDecoder(PublishedDecoder):
         channels: of four maps, shallowest first.
         components: R.
         width: channels of the widest layers.
-
-    Raises:
-        ClassifierError: not four maps.
     """
 
     def __init__(self, channels: Sequence[int], components: int, *, width: int = 2048) -> None:
@@ -166,13 +159,3 @@ def _to_frames(x: Tensor, frames: int) -> Tensor:
     if x.shape[2] > frames:
         return F.adaptive_avg_pool1d(x, frames)
     return F.interpolate(x, size=frames, mode="linear", align_corners=False)
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(1, width)
-        self.conv = nn.Conv1d(width, width, 5, padding=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + F.relu(self.conv(self.norm(x)))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.errors import ConfigError, InputError
+from audioxai.support.options import at_least_one
 
 __all__ = ["AmortisedNMF", "Factors", "nmf", "soft_mask"]
 
@@ -67,8 +68,7 @@ def nmf(
             f"components={components} must lie between 1 and the number of frames, here {frames}; "
             "take fewer components or more clips"
         )
-    if iterations < 1:
-        raise ConfigError(f"iterations={iterations} must be at least 1")
+    at_least_one("iterations", iterations)
     v = spectrogram.detach().float()
     w, h = _random_start(v, components, seed) if start is None else (part.to(v).clone() for part in start)
     if w.shape != (rows, components) or h.shape != (components, frames) or (w < 0).any() or (h < 0).any():

@@ -29,8 +29,7 @@ class PromptDecoder(nn.Module):
             every level by ``"film"``: (1 + gamma(t)) h + beta(t) per channel; ``"concat"``: projected, as further
             channels; ``"gate"``: h times the cosine between t and a projection of h, cell by cell;
             ``"evidence+gate"``: the evidence beside gated maps.
-        grid: see :class:`EvidenceDecoder`.
-        width: see :class:`EvidenceDecoder`.
+        grid, width: see :class:`EvidenceDecoder`.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.errors import ClassifierError, ConfigError
+from audioxai.nn.decoder import _resize
 
 __all__ = ["PublishedDecoder"]
 
@@ -74,7 +75,7 @@ class PublishedDecoder(nn.Module):
         x = self._climb(latents)
         for last in self.layers[7:]:
             x = last(x)
-        return _resize(x, (values.shape[2], values.shape[1]))[:, 0].transpose(1, 2)
+        return _resize(x, values.shape[2], values.shape[1])[:, 0].transpose(1, 2)
 
     def _climb(self, latents: Sequence[Tensor]) -> Tensor:
         """What t7 gives, (B, C, time, frequency)."""
@@ -90,8 +91,4 @@ class PublishedDecoder(nn.Module):
 
 
 def _like(x: Tensor, other: Tensor) -> Tensor:
-    return _resize(x, (other.shape[2], other.shape[3]))
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return x if tuple(x.shape[2:]) == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    return _resize(x, other.shape[2], other.shape[3])

@@ -7,17 +7,64 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from audioxai.errors import ConfigError
-from audioxai.nn.conditioner import Conditioner
+from audioxai.nn.decoder import EvidenceDecoder, _standardise
 from audioxai.nn.filterbank import Filterbank
 from audioxai.nn.sepformer import DualPath
 from audioxai.nn.tcn import TCN
+from audioxai.support.options import one_of
 
-__all__ = ["MASKERS", "Separator"]
+__all__ = ["MASKERS", "Conditioner", "Separator"]
 
 #: Mask networks by name: from (B, D, L) to (B, D, L).
 MASKERS: dict[str, type[nn.Module]] = {"tcn": TCN, "dual_path": DualPath}
+
+
+class Conditioner(nn.Module):
+    """Latents of any network over the frames of a filter bank, for clips of any length.
+
+    The maps go through the trunk of an :class:`audioxai.nn.EvidenceDecoder`. Its frequency rows become channels, and
+    these are interpolated linearly in time, so that step n of the trunk tells of the same moment as frame n.
+
+    Args:
+        shapes: (C, F') of each map, shallowest first; F' = 1 for maps without frequency.
+        rows: of the filter bank's masks.
+        channels: D.
+        grid: weights (G, rows) from the maps' frequency rows to the masks' rows.
+        evidence: whether each map comes with its evidence.
+        width: channels of the trunk.
+    """
+
+    def __init__(
+        self,
+        shapes: Sequence[tuple[int, int]],
+        rows: int,
+        channels: int,
+        *,
+        grid: Tensor | None = None,
+        evidence: bool = True,
+        width: int = 32,
+    ) -> None:
+        super().__init__()
+        self.decoder = EvidenceDecoder(shapes, rows, grid=grid, width=width, evidence=evidence)
+        self.mix = nn.Conv1d(self.decoder.out.in_channels * shapes[0][1], channels, 1)
+
+    def forward(
+        self, latents: Sequence[Tensor], evidence: Sequence[Tensor] | None, frames: int
+    ) -> tuple[Tensor, Tensor]:
+        """Channels (B, D, L), and planes (B, 3, rows, L) as the trunk alone would draw a mask.
+
+        Args:
+            latents: maps (B, C, F', N').
+            evidence: maps of the same shapes; ``None`` without.
+            frames: L.
+        """
+        x = self.decoder.trunk(latents, evidence, frames)
+        channels: Tensor = self.mix(x.flatten(1, 2))
+        channels = F.interpolate(channels, size=frames, mode="linear", align_corners=False)
+        return channels, self.decoder.planes(x, frames)
 
 
 class Separator(nn.Module):
@@ -58,8 +105,7 @@ class Separator(nn.Module):
         train_bank: bool = False,
     ) -> None:
         super().__init__()
-        if masker not in MASKERS:
-            raise ConfigError(f"masker={masker!r} is not known; choose one of {', '.join(map(repr, MASKERS))}")
+        one_of("masker", masker, MASKERS)
         self.bank, self.alpha, self.train_bank = bank, alpha, train_bank
         if alpha < 1:
             self.listen = nn.Sequential(nn.Conv1d(bank.rows, channels, 1), nn.GroupNorm(1, channels))
@@ -118,6 +164,4 @@ class Separator(nn.Module):
 def relative_level(levels: Tensor) -> Tensor:
     """Log levels (B, F, L) of a clip over its own root mean square, down to -60 dB, standardised; silence gives 0."""
     rms = levels.square().mean((1, 2), keepdim=True).sqrt()
-    log = torch.log(levels / rms.clamp(min=1e-8) + 1e-3)
-    log = log - log.mean((1, 2), keepdim=True)
-    return log / (log.square().mean((1, 2), keepdim=True).sqrt() + 1e-3)
+    return _standardise(torch.log(levels / rms.clamp(min=1e-8) + 1e-3))[0]

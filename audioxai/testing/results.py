@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from audioxai.errors import AudioXAIError, InputError, TargetError
-from audioxai.testing.trial import Trial, numpy_state, refused, require
+from audioxai.testing.trial import Trial, refused, require
+from audioxai.training.randomness import own_random_state
 
 __all__ = [
     "bad_input", "composition", "grad_modes", "layouts", "lengths", "max_batch", "rates", "result", "seed", "silence",
@@ -88,7 +89,7 @@ def targets(t: Trial) -> None:
 
 def seed(t: Trial) -> None:
     """The same seed gives the same result, whatever the global random state."""
-    with torch.random.fork_rng(devices=[]), numpy_state():
+    with own_random_state(torch.device("cpu")):
         torch.manual_seed(123)
         np.random.seed(123)
         other = t.explainer.explain(t.clips)

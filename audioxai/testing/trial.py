@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from audioxai.errors import AudioXAIError
 from audioxai.explainers.base import Explainer
 from audioxai.explainers.explanation import Explanation
 
-__all__ = ["Trial", "numpy_state", "numpys", "refused", "require", "torchs"]
+__all__ = ["Trial", "numpys", "refused", "require", "torchs"]
 
 
 class Trial:
@@ -69,13 +67,3 @@ def torchs(t: Trial) -> Tensor:
 def numpys() -> str:
     """NumPy's random state."""
     return repr(np.random.get_state(legacy=False))
-
-
-@contextmanager
-def numpy_state() -> Iterator[None]:
-    """NumPy's random state comes back as it was."""
-    state = np.random.get_state()
-    try:
-        yield
-    finally:
-        np.random.set_state(state)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.errors import ConfigError, InputError
+from audioxai.support.options import at_least_one, one_of, positive
 from audioxai.support.progress import disable
 from audioxai.training.parallel import Processes
 from audioxai.training.randomness import own_random_state, renew_workers, seed_everything
@@ -65,16 +66,14 @@ class TrainingOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ConfigError(f"epochs={self.epochs} must be at least 1")
-        if self.precision not in ("no", "bf16", "fp16"):
-            raise ConfigError(f"precision={self.precision!r} is not known; choose 'no', 'bf16' or 'fp16'")
-        if self.patience is not None and self.patience < 1:
-            raise ConfigError(f"patience={self.patience} must be at least 1, or None")
+        at_least_one("epochs", self.epochs)
+        one_of("precision", self.precision, _TYPES)
+        if self.patience is not None:
+            at_least_one("patience", self.patience)
         if not self.checkpoint_seconds >= 0:
             raise ConfigError(f"checkpoint_seconds={self.checkpoint_seconds} must not be negative")
-        if not self.lr > 0 or not self.clip_norm > 0:
-            raise ConfigError(f"lr={self.lr} and clip_norm={self.clip_norm} must be positive")
+        positive("lr", self.lr)
+        positive("clip_norm", self.clip_norm)
 
     def identity(self) -> dict[str, Any]:
         """The options that change the result; a checkpoint made with others is refused."""

@@ -6,20 +6,9 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "binary_guidance",
-    "group_log_probabilities",
-    "mask_in",
-    "mask_out",
-    "norm_guidance",
-    "prompt_diversity",
-    "si_snr",
-    "similarity",
-    "similarity_matching",
-    "sparsity",
-    "stem_distance",
-    "stem_guidance",
-    "target_log_probabilities",
-]
+    "binary_guidance", "group_log_probabilities", "mask_in", "mask_out", "norm_guidance", "prompt_diversity", "si_snr",
+    "similarity", "similarity_matching", "sparsity", "stem_distance", "stem_guidance", "target_log_probabilities",
+]  # fmt: skip
 
 
 def target_log_probabilities(logits: Tensor, target: Tensor, multilabel: bool = False) -> tuple[Tensor, Tensor]:

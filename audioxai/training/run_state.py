@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ History = list[dict[str, float]]
 _FORMAT = 2
 
 
+@dataclass(eq=False)
 class RunState:
     """Epoch, history and best weights of a run.
 
@@ -33,39 +35,27 @@ class RunState:
         module: what is trained.
         optimizer: of its parameters.
         scaler: of the losses, in half precision.
-        patience: epochs without a better loss before the run stops; ``None`` never.
         epochs: in all.
+        patience: epochs without a better loss before the run stops; ``None`` never.
         path: of the checkpoint, if there is one.
         seconds: least time between two checkpoints.
         identity: what decides the result, as JSON types; a checkpoint made with another is refused.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-        *,
-        epochs: int,
-        patience: int | None,
-        path: Path | None,
-        seconds: float,
-        identity: Mapping[str, Any],
-    ) -> None:
-        self.module = module
-        self.optimizer = optimizer
-        self.scaler = scaler
-        self.epochs = epochs
-        self.patience = patience
-        self.path = path
-        self.seconds = seconds
-        self.identity = identity
-        self.epoch = 0
-        self.batches = 0  # in an epoch, once known
-        self.history: History = []
-        self.best: dict[str, Tensor] = {}
-        self.best_epoch = 0
-        self.saved = time.perf_counter()
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    epochs: int
+    patience: int | None
+    path: Path | None
+    seconds: float
+    identity: Mapping[str, Any]
+    epoch: int = 0
+    batches: int = 0  # in an epoch, once known
+    history: History = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    saved: float = field(default_factory=time.perf_counter)
 
     @property
     def done(self) -> bool:

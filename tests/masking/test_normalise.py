@@ -70,5 +70,5 @@ def test_nothing_gives_an_empty_mask(normalise):
 def test_unknown_way():
     with pytest.raises(ConfigError, match="softmax"):
         to_mask(torch.ones(1, 2), "softmax")
-    with pytest.raises(ConfigError, match="choose from relu_percentile"):
+    with pytest.raises(ConfigError, match="choose one of .relu_percentile"):
         ax.GradCAM(networks.log_mel_cnn(), normalise="softmax")

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from audioxai.errors import ConfigError
 from audioxai.nn import TCN, DualPath, FourierFilterbank, LearnedFilterbank, Separator
-from audioxai.nn.conditioner import Conditioner
 from audioxai.nn.filterbank import default_filterbank, make_filterbank
-from audioxai.nn.separator import MASKERS, relative_level
+from audioxai.nn.separator import MASKERS, Conditioner, relative_level
 from audioxai.nn.sepformer import default_chunk, overlap_add, segment
 from audioxai.training.filterbank import fit_filterbank
 from audioxai.training.loop import TrainingOptions

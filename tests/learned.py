@@ -3,6 +3,9 @@
 import networks
 import torch
 
+import audioxai as ax
+from audioxai.metrics import evaluate
+
 
 def fresh(kind, classifier=None, **options):
     """An explainer of a class, with a decoder that has learnt nothing."""
@@ -18,3 +21,16 @@ def step(explainer, clips):
     with explainer._untouched():
         torch.manual_seed(0)
         return {name: float(loss.detach()) for name, loss in explainer.training_step(clips).items()}
+
+
+def shuffled(clips):
+    """Batches of eight clips, in another order."""
+    return list(clips[torch.randperm(len(clips), generator=torch.Generator().manual_seed(0))].split(8))
+
+
+def beats_random(explainer, clips):
+    """It is more faithful than a random mask, and changes no prediction."""
+    results = evaluate([explainer, ax.RandomMask(explainer.classifier, scale="magnitude")], [clips])
+    assert results.mean(explainer.name, "AD") < results.mean("RandomMask", "AD")
+    assert results.mean(explainer.name, "FF") > results.mean("RandomMask", "FF")
+    assert results.mean(explainer.name, "Fid-In") == 1

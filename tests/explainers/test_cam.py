@@ -34,22 +34,6 @@ def pooled(**options):
     return ax.AudioClassifier(Pooled(), sample_rate=RATE, frontend=frontend, **options)
 
 
-@pytest.mark.parametrize("target", [0, 1])
-def test_the_map_is_the_weighted_sum_of_the_channels(target):
-    classifier = pooled(layers=["maps"])
-    clips = networks.clips(2, 3000)
-    result = ax.GradCAM(classifier).explain(clips, target)
-    spectrogram = classifier.features(clips)[:, 0]
-    cells = spectrogram[0].numel()
-    weight = (Pooled.weights[target] * torch.tensor([1.0, 2.0, -1.0])).sum() / cells
-    torch.testing.assert_close(result.attribution, weight * spectrogram, rtol=1e-4, atol=1e-9)
-    result = ax.GradCAM(classifier, normalise="relu_max").explain(clips, target)
-    positive = (weight * spectrogram).clamp(min=0)
-    peak = positive.amax((1, 2), keepdim=True)
-    torch.testing.assert_close(result.mask, positive / torch.where(peak > 0, peak, 1), rtol=1e-4, atol=1e-6)
-    assert result.normalise == "relu_max"
-
-
 def test_by_hand_on_a_convolutional_network():
     classifier = networks.sequential().eval()
     clips = networks.clips(2, 5000)
@@ -114,17 +98,6 @@ def test_one_row_maps_say_when_but_not_how_high(network):
 def test_a_layer_that_the_score_ignores_is_named():
     with pytest.raises(ClassifierError, match="does not depend on layer 'spare'"):
         ax.GradCAM(pooled(layers=["spare"])).explain(networks.clips(1, 3000))
-
-
-def test_a_map_finds_the_sounding_half():
-    """Noise in the first half of the clip only: the class that grows with energy is there."""
-    classifier = pooled(layers=["maps"])
-    clip = networks.clips(1, 8000)
-    clip[:, 4000:] = 0
-    mask = ax.GradCAM(classifier, normalise="max").explain(clip, 1).mask[0]
-    frames = mask.shape[1]
-    assert mask[:, : frames // 2 - 2].mean() > 20 * mask[:, frames // 2 + 3 :].mean()
-    assert torch.isfinite(mask).all()
 
 
 def bare(classifier, space="mel"):

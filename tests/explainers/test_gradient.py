@@ -12,17 +12,6 @@ from audioxai.explainers.score import generators_of
 METHODS = [ax.Saliency, ax.InputXGradient, ax.SmoothGrad, ax.IntegratedGradients]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_closed_forms_on_a_linear_network(method):
-    classifier, clips = networks.linear(), networks.clips(3, 4000)
-    explainer = method(classifier, scale="magnitude")
-    found = explainer.attribute(clips, [2, 0, 1])
-    values = explainer.space.analyse(clips).values
-    gradient = classifier.network.weight.detach().T[[2, 0, 1]][:, :, None].expand_as(values) / values.shape[2]
-    expected = gradient if method in (ax.Saliency, ax.SmoothGrad) else gradient * values
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
-
-
 @pytest.mark.filterwarnings("ignore:.*attributions miss")
 @pytest.mark.parametrize("space", ["stft", "mel", "waveform"])
 @pytest.mark.parametrize("network", ["log-mel CNN", "waveform CNN"])
@@ -106,6 +95,13 @@ def test_smooth_grad_averages_seeded_draws():
         (lambda c: ax.Saliency(c, max_batch=0), "max_batch=0"),
         (lambda c: ax.SmoothGrad(c, n_samples=0), "n_samples=0"),
         (lambda c: ax.SmoothGrad(c, noise=0.0), "noise=0.0"),
+        (lambda c: ax.LIME(c, kernel_width=0.0), "must be positive"),
+        (lambda c: ax.LIME(c, ridge=0.0), "must be positive"),
+        *(
+            (lambda c, method=method, n=n: method(c, n_samples=n), f"n_samples={n}")
+            for method in (ax.GradientSHAP, ax.KernelSHAP, ax.LIME)
+            for n in (0, -1, 2.5)
+        ),
     ],
 )
 def test_bad_options(make, words):

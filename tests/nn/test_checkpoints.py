@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import os
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from audioxai.errors import ConfigError, OutputError
-from audioxai.nn import CNN14, checkpoints
+from audioxai.nn import CNN14
 from audioxai.nn.checkpoints import load_cnn14
 
 WIDTH, CLASSES = 2, 7
@@ -135,23 +133,6 @@ def test_old_files_without_counters_and_half_precision(tmp_path: Path) -> None:
     embedding = embed(state, "norm0", "norm", log_mel)
     head = {k: v.detach() for k, v in network.head.state_dict().items()}
     assert close(logits(network, log_mel), linear(embedding, head))
-
-
-def test_the_real_sizes_have_the_public_shapes() -> None:
-    """A full-size PANNs trunk, on no memory."""
-    channels = [1, 64, 128, 256, 512, 1024, 2048]
-    shapes = {f"bn0.{key}": (64,) for key in ("weight", "bias", "running_mean", "running_var")}
-    for block, (inputs, outputs) in enumerate(itertools.pairwise(channels), 1):
-        shapes[f"conv_block{block}.conv1.weight"] = (outputs, inputs, 3, 3)
-        shapes[f"conv_block{block}.conv2.weight"] = (outputs, outputs, 3, 3)
-        for key in ("weight", "bias", "running_mean", "running_var"):
-            shapes |= {f"conv_block{block}.bn{part}.{key}": (outputs,) for part in (1, 2)}
-    with torch.device("meta"):
-        ours = {k: tuple(v.shape) for k, v in CNN14(527, 64).state_dict().items() if v.ndim}
-    names = checkpoints._LAYOUTS["panns"].names()
-    trunk = {k: shape for k, shape in ours.items() if not k.startswith("head.")}
-    assert {names[k]: shape for k, shape in shapes.items()} == trunk
-    assert sum(math.prod(v) for k, v in shapes.items() if "running" not in k) == 75_477_472 - 2 * 80 + 2 * 64
 
 
 def spoil(state: State, **changes: Tensor | None) -> State:

@@ -546,8 +546,8 @@ def test_a_fit_killed_at_any_moment_ends_with_the_same_weights(tmp_path):
     done = subprocess.run(script, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     deaths = json.loads((tmp_path / "deaths.json").read_text())
-    assert len(deaths) == 9
-    assert all(count >= 1 for name, count in deaths.items() if not name.startswith("random")), deaths
+    assert len(deaths) == 6
+    assert all(count >= 1 for count in deaths.values()), deaths
     whole = load_file(tmp_path / "whole.safetensors")
     for name in deaths:
         assert equal(load_file(tmp_path / f"{name}.safetensors"), whole), name

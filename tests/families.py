@@ -8,7 +8,6 @@ from functools import partial
 import stand_ins
 import tiny_models
 import torch
-import torchaudio
 
 import audioxai as ax
 from audioxai.adapters.clap import from_clap
@@ -20,11 +19,6 @@ PICTURES = {"sample_rate": RATE, "labels": stand_ins.LABELS}
 
 def huggingface(family: str, kind: str = "ForSequenceClassification") -> ax.AudioClassifier:
     return ax.from_huggingface(*tiny_models.make(family, kind))
-
-
-def torchaudios(transcripts: list[str] | None) -> ax.AudioClassifier:
-    bundle = torchaudio.pipelines.WAV2VEC2_ASR_BASE_960H
-    return ax.from_torchaudio(bundle, transcripts, model=stand_ins.recogniser())
 
 
 def picture(network: Callable[[], torch.nn.Module], size: tuple[int, int] | None = None) -> ax.AudioClassifier:
@@ -54,8 +48,8 @@ FAMILIES: dict[str, Callable[[], ax.AudioClassifier]] = {
     **{family: partial(huggingface, family) for family in tiny_models.FAMILIES},
     "Wav2Vec2 per frame": partial(huggingface, "Wav2Vec2", "ForAudioFrameClassification"),
     "SpeechBrain": lambda: ax.from_speechbrain(stand_ins.encoder_classifier()),
-    "torchaudio tokens": partial(torchaudios, None),
-    "torchaudio transcripts": partial(torchaudios, ["YES", "NO"]),
+    "torchaudio tokens": lambda: ax.from_torchaudio(stand_ins.bundle()),
+    "torchaudio transcripts": lambda: ax.from_torchaudio(stand_ins.bundle(), ["ab", "ba"]),
     "image CNN": partial(picture, stand_ins.image_network),
     "image transformer": partial(picture, stand_ins.vision_transformer, (32, 48)),
     "CLAP": partial(clap, False),

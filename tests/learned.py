@@ -1,6 +1,7 @@
 """Learned explainers that have learnt nothing, and a step of theirs."""
 
 import networks
+import numpy as np
 import torch
 
 import audioxai as ax
@@ -34,3 +35,11 @@ def beats_random(explainer, clips):
     assert results.mean(explainer.name, "AD") < results.mean("RandomMask", "AD")
     assert results.mean(explainer.name, "FF") > results.mean("RandomMask", "FF")
     assert results.mean(explainer.name, "Fid-In") == 1
+
+
+def losses_of_scores(result, bounded):
+    """Mean losses of what is kept and of what is removed, from an explanation's probabilities."""
+    rows = zip(result.target.tolist(), result.scores.kept.tolist(), result.scores.removed.tolist(), strict=True)
+    pairs = [(k[c], r[c]) for c, k, r in rows]
+    removed = [-np.log(1 - r) if bounded else np.log(r) for _, r in pairs]
+    return {"in": np.mean([-np.log(k) for k, _ in pairs]), "out": np.mean(removed)}

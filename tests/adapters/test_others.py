@@ -1,11 +1,11 @@
-"""Adapters of functions, image networks and SpeechBrain, on stand-ins with the parts that they look at."""
+"""Adapters of functions, image networks, SpeechBrain and torchaudio, on stand-ins with the parts that they look at."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from stand_ins import LABELS, RATE, bands, encoder_classifier, image_network, session
+from stand_ins import LABELS, RATE, bands, bundle, encoder_classifier, image_network, session
 from torch import nn
 
 import audioxai as ax
@@ -133,3 +133,32 @@ def test_what_speechbrain_lacks():
     model.classify_batch = lambda clip: (right(clip)[0] + 1, None)
     with pytest.raises(ClassifierError, match="differ from its own by"):
         ax.from_speechbrain(model)
+
+
+# torchaudio -----------------------------------------------------------------------------------------------------------
+
+
+def test_torchaudio_pipelines_answer_for_tokens_or_transcripts():
+    given = bundle()
+    tokens = ax.from_torchaudio(given)
+    frames = given.get_model()(CLIPS)[0].log_softmax(-1)
+    torch.testing.assert_close(tokens(CLIPS), frames.amax(1))
+    check_explainer(ax.Saliency(tokens))
+    check_explainer(ax.GradCAM(tokens))
+    said = ax.from_torchaudio(given, ["ab", "ba"])
+    assert said.labels == ("ab", "ba", "(anything else)")
+    target = torch.tensor([[1, 2]]).expand(len(CLIPS), -1)
+    lengths = torch.full((len(CLIPS),), frames.shape[1]), torch.full((len(CLIPS),), 2)
+    loss = nn.functional.ctc_loss(frames.transpose(0, 1), target, *lengths, reduction="none")
+    torch.testing.assert_close(said(CLIPS)[:, 0], -loss)
+
+
+def test_what_is_no_pipeline():
+    with pytest.raises(ConfigError, match="takes a bundle"):
+        ax.from_torchaudio(3)
+    headless = bundle()
+    del headless.get_labels
+    with pytest.raises(ClassifierError, match="no head"):
+        ax.from_torchaudio(headless)
+    with pytest.raises(ConfigError, match="token 'z'"):
+        ax.from_torchaudio(bundle(), ["az"])

@@ -3,6 +3,7 @@
 import networks
 import pytest
 import torch
+from bare import Bare
 from torch import nn
 from torch.nn import functional as F
 
@@ -93,29 +94,14 @@ def test_a_layer_that_the_score_ignores_is_named():
         ax.GradCAM(pooled(layers=["spare"])).explain(networks.clips(1, 3000))
 
 
-def bare(classifier, space="mel"):
-    """The score as a module of its own, as the bare libraries want it, with values (B, 1, ...)."""
-
-    class Bare(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.network = classifier.network
-            self.space = ax.GradCAM(classifier, space=space).space
-
-        def forward(self, values):
-            return self.space.predict(values[:, 0], analysis)
-
-    made = Bare()
-    analysis = made.space.analyse(networks.clips(2))
-    return made, analysis.values[:, None]
-
-
 def test_equal_to_captum():
     from captum.attr import GuidedGradCam, LayerGradCam
 
     classifier = networks.sequential().eval()
-    model, values = bare(classifier)
     clips, layer = networks.clips(2), classifier.network[3]
+    explainer = ax.GradCAM(classifier, space="mel")
+    analysis = explainer.space.analyse(clips)
+    model, values = Bare(explainer, analysis, channel=True), analysis.values[:, None]
     cam = LayerGradCam(model, layer).attribute(values, target=2, relu_attributions=False).detach()
     ours = ax.GradCAM(classifier, space="mel", layer=layer, resize="nearest").attribute(clips, 2)
     upsampled = LayerGradCam.interpolate(cam, values.shape[2:])[:, 0]

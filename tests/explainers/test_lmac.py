@@ -2,7 +2,6 @@
 
 import learned
 import networks
-import numpy as np
 import pytest
 import torch
 from four_bands import band_classifier, band_clips, in_bands
@@ -38,13 +37,7 @@ def test_the_loss_follows_from_the_explanations_scores(network, space, evidence,
     )
     losses = step(explainer, CLIPS)
     result = explainer.explain(CLIPS)
-    rows = zip(result.target.tolist(), result.scores.kept.tolist(), result.scores.removed.tolist(), strict=True)
-    kept, removed = zip(*((k[c], r[c]) for c, k, r in rows), strict=True)
-    expected = {
-        "in": np.mean([-np.log(p) for p in kept]),
-        "out": np.mean([-np.log(1 - p) if bounded else np.log(p) for p in removed]),
-        "mask": float(result.mask.mean()),
-    }
+    expected = {**learned.losses_of_scores(result, bounded), "mask": float(result.mask.mean())}
     assert set(losses) == {"loss", "in", "out", "mask"}
     for name, value in expected.items():
         assert losses[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name

@@ -2,7 +2,6 @@
 
 import learned
 import networks
-import numpy as np
 import pytest
 import torch
 from learned import step
@@ -136,18 +135,12 @@ def test_the_loss_follows_from_the_explanation(network, size, bounded):
     explainer.decoder_.register_forward_hook(lambda _m, _i, mask: seen.append(mask))
     losses = step(explainer, CLIPS)
     result = explainer.explain(CLIPS)
-    rows = zip(result.target.tolist(), result.scores.kept.tolist(), result.scores.removed.tolist(), strict=True)
-    kept, removed = zip(*((k[c], r[c]) for c, k, r in rows), strict=True)
     sizes = {
         "mask": seen[0].mean(),
         "energy": (result.waveform.square().sum(1) / CLIPS.square().sum(1)).mean(),
         "log": torch.log1p(ax.dsp.stft(result.waveform, result.stft).abs()).mean(),
     }
-    expected = {
-        "in": np.mean([-np.log(p) for p in kept]),
-        "out": np.mean([-np.log(1 - p) if bounded else np.log(p) for p in removed]),
-        "size": float(sizes[size].detach()),
-    }
+    expected = {**learned.losses_of_scores(result, bounded), "size": float(sizes[size].detach())}
     assert set(losses) == {"loss", *expected}
     for name, value in expected.items():
         assert losses[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name

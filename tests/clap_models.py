@@ -15,17 +15,8 @@ class Words:
 
     model_max_length = 60
 
-    def __call__(
-        self,
-        texts,
-        padding=False,
-        truncation=False,
-        max_length=None,
-        return_tensors=None,
-        verbose=True,
-        first=(0,),
-        end=(2,),
-    ):
+    def __call__(self, texts, padding=False, truncation=False, max_length=None, return_tensors=None, **options):
+        first, end = options.get("first", (0,)), options.get("end", (2,))
         ids = [[*first, *(5 + sum(map(ord, word)) % 50 for word in text.split()), *end] for text in texts]
         if truncation:
             ids = [i if len(i) <= max_length else [*i[: max_length - len(end)], *end] for i in ids]

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import networks
+import torch
 
 import audioxai as ax
 from audioxai.benchmark import methods
@@ -41,3 +42,9 @@ def make(name: str, classifier: ax.AudioClassifier, **options: Any) -> ax.Explai
     if name == "LMACZS" and not isinstance(classifier, ax.ZeroShotClassifier):
         classifier = networks.zero_shot(classifier)
     return EXPLAINERS[name](classifier, **{**QUICK.get(name, {}), **options})
+
+
+def fitted(name: str, classifier: ax.AudioClassifier, clips: torch.Tensor, **options: Any) -> ax.Explainer:
+    """The same, ready to explain: a learned one after one epoch on the clips."""
+    made = make(name, classifier, **options)
+    return made.fit([clips], **({"epochs": 1, "progress": False} if name in LEARNED else {}))

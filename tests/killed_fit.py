@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import sys
-import time
 from pathlib import Path
 
 import accelerate
@@ -80,7 +78,7 @@ def die_in_write(stage: str, number: int) -> None:
     files.os.fsync, files.os.replace = half, move
 
 
-def run(folder: Path, name: str, prepare, kill_after: float | None = None) -> int:
+def run(folder: Path, name: str, prepare) -> int:
     """Start the fit until it ends by itself; returns how often it died. Only the first two starts are disturbed."""
     for deaths in range(4):
         child = os.fork()
@@ -92,9 +90,6 @@ def run(folder: Path, name: str, prepare, kill_after: float | None = None) -> in
                 status = 0
             finally:
                 os._exit(status)
-        if kill_after is not None and deaths < 2:
-            time.sleep(kill_after)
-            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
             if os.WEXITSTATUS(status):
@@ -114,17 +109,12 @@ def warm_up() -> None:
 
 def main(folder: Path) -> None:
     warm_up()
-    start = time.perf_counter()
     run(folder, "whole", lambda: None)
-    seconds = time.perf_counter() - start
     deaths = {}
     for number in (0, 3, 6):
         deaths[f"step-{number}"] = run(folder, f"step-{number}", lambda n=number: die_in_step(n))
     for stage in ("half", "before", "after"):
         deaths[stage] = run(folder, stage, lambda s=stage: die_in_write(s, 2))
-    chance = random.Random(0)
-    for i in range(3):
-        deaths[f"random-{i}"] = run(folder, f"random-{i}", lambda: None, chance.uniform(0.1, 0.9) * seconds)
     (folder / "deaths.json").write_text(json.dumps(deaths))
 
 

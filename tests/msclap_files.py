@@ -14,7 +14,7 @@ State = dict[str, Tensor]
 MELS = 64
 
 
-def _norm(state: State, name: str, size: int, *, running: bool = True) -> None:
+def add_norm(state: State, name: str, size: int, *, running: bool = True) -> None:
     state[f"{name}.weight"] = 1 + 0.2 * torch.randn(size)
     state[f"{name}.bias"] = 0.2 * torch.randn(size)
     if running:
@@ -32,15 +32,27 @@ def _linear(state: State, name: str, out: int, inputs: int, *, bias: bool = True
 def _projection(state: State, name: str, inputs: int, out: int) -> None:
     _linear(state, f"{name}.linear1", out, inputs, bias=False)
     _linear(state, f"{name}.linear2", out, out, bias=False)
-    _norm(state, f"{name}.layer_norm", out, running=False)
+    add_norm(state, f"{name}.layer_norm", out, running=False)
 
 
 def _front(state: State, base: str) -> None:
     state[f"{base}spectrogram_extractor.stft.conv_real.weight"] = torch.randn(513, 1, 4)  # constants, not read
     state[f"{base}logmel_extractor.melW"] = torch.rand(513, MELS) * (torch.rand(513, MELS) < 0.05)
-    _norm(state, f"{base}bn0", MELS)
+    add_norm(state, f"{base}bn0", MELS)
     state[f"{base}bn0.running_mean"] -= 20
     state[f"{base}bn0.running_var"] *= 150
+
+
+def add_cnn14(state: State, base: str, norm: str, width: int) -> None:
+    """The six blocks of CNN14, as PANNs and SpeechBrain lay them out too."""
+    inputs = 1
+    for i in range(1, 7):
+        outputs = width * 2 ** (i - 1)
+        for j in (1, 2):
+            block = f"{base}conv_block{i}."
+            state[f"{block}conv{j}.weight"] = torch.randn(outputs, inputs, 3, 3) * (2 / (9 * inputs)) ** 0.5
+            add_norm(state, f"{block}{norm}{j}", outputs)
+            inputs = outputs
 
 
 def file_2022(width: int = 2, out: int = 24) -> State:
@@ -48,28 +60,23 @@ def file_2022(width: int = 2, out: int = 24) -> State:
     state: State = {"logit_scale": torch.tensor(3.0)}
     base = "audio_encoder.base."
     _front(state, base)
-    channels = [1, *(width * 2**i for i in range(6))]
-    for i in range(6):
-        block = f"{base}conv_block{i + 1}."
-        for j, (a, b) in enumerate([(channels[i], channels[i + 1]), (channels[i + 1], channels[i + 1])], 1):
-            state[f"{block}conv{j}.weight"] = torch.randn(b, a, 3, 3) * (2 / (9 * a)) ** 0.5
-            _norm(state, f"{block}bn{j}", b)
-    _linear(state, f"{base}fc1", 20, channels[-1])
+    add_cnn14(state, base, "bn", width)
+    _linear(state, f"{base}fc1", 20, 32 * width)
     _linear(state, f"{base}fc_audioset", 7, 20)
     _projection(state, "audio_encoder.projection", 20, out)
     text, wide = "caption_encoder.base.", 64
     for name, size in (("word", 60), ("position", 40), ("token_type", 2)):
         state[f"{text}embeddings.{name}_embeddings.weight"] = torch.randn(size, wide)
     state[f"{text}embeddings.position_ids"] = torch.arange(40)[None]
-    _norm(state, f"{text}embeddings.LayerNorm", wide, running=False)
+    add_norm(state, f"{text}embeddings.LayerNorm", wide, running=False)
     for i in range(2):
         layer = f"{text}encoder.layer.{i}."
         for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
             _linear(state, layer + name, wide, wide)
-        _norm(state, f"{layer}attention.output.LayerNorm", wide, running=False)
+        add_norm(state, f"{layer}attention.output.LayerNorm", wide, running=False)
         _linear(state, f"{layer}intermediate.dense", 30, wide)
         _linear(state, f"{layer}output.dense", wide, 30)
-        _norm(state, f"{layer}output.LayerNorm", wide, running=False)
+        add_norm(state, f"{layer}output.LayerNorm", wide, running=False)
     _linear(state, f"{text}pooler.dense", wide, wide)
     _projection(state, "caption_encoder.projection", wide, out)
     return state
@@ -86,13 +93,13 @@ def file_2023(width: int = 8, out: int = 24) -> State:
     _front(state, base)
     state[f"{base}patch_embed.proj.weight"] = torch.randn(width, 1, 4, 4) / 4
     state[f"{base}patch_embed.proj.bias"] = torch.randn(width)
-    _norm(state, f"{base}patch_embed.norm", width, running=False)
+    add_norm(state, f"{base}patch_embed.norm", width, running=False)
     for i, heads in enumerate(HEADS):
         size = width * 2**i
         for j in range(2):
             block = f"{base}layers.{i}.blocks.{j}."
-            _norm(state, f"{block}norm1", size, running=False)
-            _norm(state, f"{block}norm2", size, running=False)
+            add_norm(state, f"{block}norm1", size, running=False)
+            add_norm(state, f"{block}norm2", size, running=False)
             state[f"{block}attn.relative_position_bias_table"] = torch.randn(225, heads)
             state[f"{block}attn.relative_position_index"] = torch.zeros(64, 64)
             _linear(state, f"{block}attn.qkv", 3 * size, size)
@@ -103,9 +110,9 @@ def file_2023(width: int = 8, out: int = 24) -> State:
                 state[f"{block}attn_mask"] = torch.zeros(1)
         if i + 1 < len(HEADS):
             _linear(state, f"{base}layers.{i}.downsample.reduction", 2 * size, 4 * size, bias=False)
-            _norm(state, f"{base}layers.{i}.downsample.norm", 4 * size, running=False)
+            add_norm(state, f"{base}layers.{i}.downsample.norm", 4 * size, running=False)
     last = width * 2 ** (len(HEADS) - 1)
-    _norm(state, f"{base}norm", last, running=False)
+    add_norm(state, f"{base}norm", last, running=False)
     state[f"{base}tscam_conv.weight"] = torch.randn(7, last, 2, 3)
     _linear(state, f"{base}head", 7, 7)
     _projection(state, "audio_encoder.projection", last, out)
@@ -119,9 +126,9 @@ def file_2023(width: int = 8, out: int = 24) -> State:
         ):  # fmt: skip
             state[f"{layer}{name}.weight"] = torch.randn(shape) * shape[0] ** -0.5  # inputs first
             state[f"{layer}{name}.bias"] = 0.1 * torch.randn(shape[1])
-        _norm(state, f"{layer}ln_1", wide, running=False)
-        _norm(state, f"{layer}ln_2", wide, running=False)
-    _norm(state, f"{text}ln_f", wide, running=False)
+        add_norm(state, f"{layer}ln_1", wide, running=False)
+        add_norm(state, f"{layer}ln_2", wide, running=False)
+    add_norm(state, f"{text}ln_f", wide, running=False)
     _projection(state, "caption_encoder.projection", wide, out)
     return state
 
@@ -134,20 +141,12 @@ def _affine(state: State, name: str, x: Tensor) -> Tensor:
 
 
 def _layer_norm(state: State, name: str, x: Tensor, eps: float = 1e-5) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    return (
-        centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * state[f"{name}.weight"]
-        + state[f"{name}.bias"]
-    )
+    return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps)
 
 
-def _batch_norm(state: State, name: str, x: Tensor) -> Tensor:
+def batch_norm(state: State, name: str, x: Tensor) -> Tensor:
     """Over axis 1."""
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    mean, variance, weight, bias = (
-        state[f"{name}.{part}"].reshape(shape) for part in ("running_mean", "running_var", "weight", "bias")
-    )
-    return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
+    return F.batch_norm(x, *(state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")))
 
 
 def _project(state: State, name: str, x: Tensor) -> Tensor:
@@ -161,19 +160,24 @@ def _log_mel(state: State, base: str, clip: Tensor) -> Tensor:
     frames = padded.unfold(1, 1024, 320) * torch.hann_window(1024, dtype=torch.float64)
     power = torch.fft.rfft(frames).abs().square().float()
     decibels = 10 * (power @ state[f"{base}logmel_extractor.melW"]).clamp(min=1e-10).log10()
-    return _batch_norm(state, f"{base}bn0", decibels.transpose(1, 2))
+    return batch_norm(state, f"{base}bn0", decibels.transpose(1, 2))
+
+
+def cnn14(state: State, base: str, norm: str, x: Tensor) -> Tensor:
+    """(B, 1, N, M) to (B, 32 width)."""
+    for i in range(1, 7):
+        for j in (1, 2):
+            x = F.conv2d(x, state[f"{base}conv_block{i}.conv{j}.weight"], padding=1)
+            x = batch_norm(state, f"{base}conv_block{i}.{norm}{j}", x).clamp(min=0)
+        x = F.avg_pool2d(x, 2) if i < 6 else x
+    x = x.mean(3)
+    return x.amax(2) + x.mean(2)
 
 
 def audio_2022(state: State, clip: Tensor) -> Tensor:
     base = "audio_encoder.base."
     x = _log_mel(state, base, clip).transpose(1, 2)[:, None]
-    for i in range(1, 7):
-        for j in (1, 2):
-            x = F.conv2d(x, state[f"{base}conv_block{i}.conv{j}.weight"], padding=1)
-            x = _batch_norm(state, f"{base}conv_block{i}.bn{j}", x).clamp(min=0)
-        x = F.avg_pool2d(x, 2) if i < 6 else x
-    x = x.mean(3)
-    x = _affine(state, f"{base}fc1", x.amax(2) + x.mean(2)).clamp(min=0)
+    x = _affine(state, f"{base}fc1", cnn14(state, base, "bn", x)).clamp(min=0)
     return _project(state, "audio_encoder.projection", x)
 
 

@@ -11,7 +11,6 @@ import torch
 pytest.importorskip("transformers")
 import clap_models
 
-import audioxai as ax
 from audioxai.adapters.msclap import from_msclap
 from audioxai.errors import ConfigError, MissingDependencyError, OutputError
 from audioxai.sound.dsp import melscale_fbanks
@@ -102,13 +101,6 @@ def test_maps(version, wrapped):
         assert shapes == [(1, 8, 16, 80), (1, 16, 8, 40)]
     gradients = torch.autograd.grad(logits[0, 1], latents)
     assert all(g.abs().sum() > 0 for g in gradients)
-
-
-def test_methods_work_on_it(wrapped):
-    explained = ax.GradCAM(wrapped).explain(clips(1.0), "a thing never listed")
-    assert explained.mask.shape == (2, 513, 138)
-    assert explained.attribution.abs().amax() > 0
-    assert explained.labels == (*PROMPTS, "a thing never listed")
 
 
 def test_files(version, state, wrapped, tmp_path):

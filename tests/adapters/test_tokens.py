@@ -11,8 +11,8 @@ from torch import nn
 
 import audioxai as ax
 from audioxai.adapters.image_layers import _grid
-from audioxai.adapters.tokens import TokenMaps, _through, find_blocks, spread
-from audioxai.errors import ClassifierError, ConfigError
+from audioxai.adapters.tokens import TokenMaps, find_blocks, spread
+from audioxai.errors import ClassifierError
 
 BANDS, FRAMES = 64, 204  # of the tiny AST: 5 x 19 patches of 16 x 16, every 10
 
@@ -78,34 +78,6 @@ def test_other_strides_and_patches():
     assert classifier.as_maps(latents)[0].shape == (1, 16, 8, 17)
 
 
-@given(
-    prefix=st.integers(0, 3),
-    rows=st.integers(1, 4),
-    steps=st.integers(1, 5),
-    more=st.integers(0, 3),
-    width=st.integers(1, 3),
-)
-def test_only_the_clips_own_cells_pass_through(prefix, rows, steps, more, width):
-    tokens = torch.randn(2, prefix + rows * (steps + more), width)
-    seen = []
-
-    class Place(nn.Module):
-        def forward(self, maps):
-            seen.append(maps)
-            return maps + 100.0
-
-    assert torch.equal(_through(nn.Identity(), tokens, rows, prefix, steps), tokens)
-    changed = _through(Place(), tokens, rows, prefix, steps)
-    assert seen[0].shape == (2, width, rows, steps)
-    for token in range(tokens.shape[1]):
-        place = token - prefix
-        row, step = divmod(place, steps + more)
-        own = place >= 0 and step < steps
-        torch.testing.assert_close(changed[:, token], tokens[:, token] + (100.0 if own else 0.0))
-        if own:
-            assert torch.equal(seen[0][:, :, row, step], tokens[:, token])
-
-
 @given(rows=st.integers(1, 5), columns=st.integers(1, 7), prefix=st.integers(0, 2))
 def test_a_grid_of_image_patches_need_not_be_square(rows, columns, prefix):
     tokens = torch.randn(2, prefix + rows * columns, 3)
@@ -122,15 +94,6 @@ def test_a_grid_of_image_patches_need_not_be_square(rows, columns, prefix):
 )
 def test_blocks_are_spread_evenly_and_end_with_the_last(count, last, blocks):
     assert spread(count, None, last) == blocks
-
-
-@given(count=st.integers(1, 50), numbers=st.lists(st.integers(-60, 60), max_size=4))
-def test_blocks_asked_for(count, numbers):
-    if numbers and all(-count <= n < count for n in numbers):
-        assert spread(count, numbers, 0) == sorted({n % count for n in numbers})
-    else:
-        with pytest.raises(ConfigError, match=f"blocks 0 to {count - 1}"):
-            spread(count, numbers, 0)
 
 
 def test_models_without_blocks_or_logits():

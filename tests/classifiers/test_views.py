@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import networks
 import pytest
@@ -113,7 +114,7 @@ def test_copies_stand_alone(kind):
 def test_threads_that_explain_other_prompts_get_what_one_thread_gets():
     targets = ["a cat", None, ["a duck", "rain", "a cow"], "a cat in the rain"]
     alone = [ax.Saliency(networks.zero_shot()).explain(CLIPS, target) for target in targets]
-    classifier = networks.zero_shot()  # which has embedded none of them
+    classifier = networks.zero_shot().train()  # which has embedded none of them
     explainer = ax.Saliency(classifier)
     with ThreadPoolExecutor(len(targets)) as pool:
         together = list(pool.map(lambda number: explainer.explain(CLIPS, targets[number % 4]), range(24)))
@@ -123,33 +124,8 @@ def test_threads_that_explain_other_prompts_get_what_one_thread_gets():
         torch.testing.assert_close(one.mask, expected.mask)
         torch.testing.assert_close([*one.scores], [*expected.scores])
     assert classifier.labels == LABELS
-
-
-def test_views_take_turns_and_the_network_comes_back_as_it_was():
-    classifier = networks.zero_shot().train()
-    explainer, prompts = ax.GradCAM(classifier), ["a cat", "a duck", "rain", "a cow"]
-    alone = [explainer.explain(CLIPS, prompt).mask for prompt in prompts]
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda n: explainer.explain(CLIPS, prompts[n % 4]).mask, range(40)))
-    for number, mask in enumerate(found):
-        torch.testing.assert_close(mask, alone[number % 4])
     assert all(module.training and not module._forward_hooks for module in classifier.modules())
     assert all(parameter.requires_grad for parameter in classifier.parameters())
-
-
-def test_threads_that_ask_views():
-    classifier = networks.zero_shot()
-    prompts = [[f"sound {i} of {n}" for i in range(n)] for n in (1, 2, 3, 4)]
-    expected = [logits_of(classifier, [*LABELS, *some]) for some in prompts]
-
-    def ask(number):
-        with torch.no_grad():
-            return [classifier.for_targets(prompts[number])(CLIPS) for _ in range(20)]
-
-    with ThreadPoolExecutor(4) as pool:
-        for found, logits in zip(pool.map(ask, range(4)), expected, strict=True):
-            for one in found:
-                torch.testing.assert_close(one, logits)
 
 
 def fit(classifier):
@@ -190,10 +166,7 @@ def test_nothing_in_the_classifier_is_touched_during_a_call(call, fails):
             raise ZeroDivisionError
 
     handle = classifier.network.encoder.register_forward_pre_hook(check)
-    if fails:
-        with pytest.raises(ZeroDivisionError):
-            call(classifier)
-    else:
+    with pytest.raises(ZeroDivisionError) if fails else nullcontext():
         call(classifier)
     handle.remove()
     assert passes

@@ -79,33 +79,6 @@ def test_order_of_prompts_and_size_of_batches_do_not_matter(order, size):
         assert torch.allclose(found[:, column], expected[prompt], atol=1e-4)
 
 
-def test_it_has_latents_and_gradients_like_any_classifier():
-    classifier = made()
-    assert all(name.startswith("encoder.") for name in classifier.layers)
-    logits, latents = classifier.classify_with_latents(classifier.features(CLIPS), differentiable=True)
-    assert torch.allclose(logits, classifier(CLIPS), atol=1e-5)
-    gradients = torch.autograd.grad(logits[:, 1].sum(), latents)
-    assert all(g.abs().sum() > 0 for g in gradients)
-    assert [m.shape[3] for m in classifier.as_maps(latents)] == sorted(
-        [m.shape[3] for m in classifier.as_maps(latents)]
-    )[::-1]
-
-
-def test_finite_differences():
-    classifier = made(audio_encoder=nn.Sequential(nn.Flatten(), nn.Linear(64, 16)), frontend=None).double()
-    clip = torch.randn(1, 64, dtype=torch.float64, requires_grad=True)
-    direction = torch.randn_like(clip)
-
-    def score(x):
-        return classifier.network(x)[0, 2]
-
-    # Lengths are computed in float32, hence the step and the tolerance.
-    (gradient,) = torch.autograd.grad(score(clip), clip)
-    step = 1e-2
-    difference = (score(clip + step * direction) - score(clip - step * direction)) / (2 * step)
-    assert float(difference.detach()) == pytest.approx(float((gradient * direction).sum()), rel=2e-2, abs=1e-3)
-
-
 def test_silence_and_an_embedding_of_zeros_have_finite_gradients():
     class Zero(nn.Module):
         def forward(self, x):
@@ -346,11 +319,6 @@ def test_scores_asked_for_later_are_those_of_the_prompts_then():
         assert torch.allclose(one.scores.kept, scores, atol=1e-6)
 
 
-def test_ordinary_classifiers_still_refuse_unknown_labels():
-    with pytest.raises(TargetError, match="unknown label 'a cat'; nearest"):
-        ax.Saliency(networks.log_mel_cnn()).explain(CLIPS, "a cat")
-
-
 # --- fingerprint, copies, metrics ---------------------------------------------------------------------------------
 
 
@@ -369,34 +337,6 @@ def test_the_fingerprint_is_of_the_towers_not_of_the_prompts():
     with torch.no_grad():
         other.network.encoder.head.bias += 1
     assert other.fingerprint() != first
-
-
-def test_copies_and_metrics(tmp_path):
-    classifier = made()
-    again = copy.deepcopy(classifier)
-    assert torch.equal(again(CLIPS), classifier(CLIPS))
-    results = ax.evaluate([ax.GradCAM(classifier), ax.AllOnes(classifier)], [CLIPS])
-    assert results.mean("AllOnes", "AD") == pytest.approx(0, abs=1e-4)
-    assert results.passes["GradCAM"] > 0
-    batch = {"waveform": CLIPS, "target": ["a cat", "a duck", "dog"]}
-    new = ax.evaluate([ax.AllOnes(classifier)], [batch], metrics=["MM", "FF"])
-    assert new.mean("AllOnes", "MM") == 1.0
-    explainer = ax.LMAC(classifier, width=4).fit([CLIPS], epochs=1, progress=False)
-    explainer.save_pretrained(tmp_path)
-    classifier.set_prompts(["other", "prompts"])
-    loaded = ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
-    assert torch.equal(loaded.explain(CLIPS, "a cat").mask, explainer.explain(CLIPS, "a cat").mask)
-
-
-def test_all_ones_and_all_zeros_in_every_space():
-    classifier = made()
-    for space in ("stft", "mel", "waveform"):
-        for scale in ("log1p", "magnitude"):
-            explained = ax.AllOnes(classifier, space=space, scale=scale).explain(CLIPS, "a cat")
-            assert torch.allclose(explained.scores.kept, explained.scores.input, atol=1e-5)
-            silent = classifier.probabilities(classifier(torch.zeros_like(CLIPS)))
-            removed = explained.scores.removed[:, :4] / explained.scores.removed[:, :4].sum(1, keepdim=True)
-            assert torch.allclose(removed, silent, atol=1e-5)
 
 
 @pytest.mark.parametrize("metric", ["deletion", "insertion", "infidelity", "max-sensitivity"])

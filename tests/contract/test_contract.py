@@ -6,7 +6,7 @@ import warnings
 import networks
 import pytest
 import torch
-from every_explainer import EXPLAINERS, LEARNED, NOT_ON_SAMPLES, RANDOM, make
+from every_explainer import EXPLAINERS, LEARNED, NOT_ON_SAMPLES, RANDOM, fitted
 from torch import Tensor
 
 import audioxai as ax
@@ -20,8 +20,7 @@ CLIPS = networks.clips(3, 3000)
 
 
 def explainer(method: str, network: str = "log-mel CNN", space: str = "stft", **options: object) -> ax.Explainer:
-    made = make(method, networks.NETWORKS[network]().eval(), space=space, **options)
-    return made.fit([networks.clips(4, 3000)], **({"epochs": 1, "progress": False} if method in LEARNED else {}))
+    return fitted(method, networks.NETWORKS[network]().eval(), networks.clips(4, 3000), space=space, **options)
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -7,33 +7,26 @@ The suite takes three methods through the first promises; all methods through al
 from __future__ import annotations
 
 import pytest
-from every_explainer import CONTROLS, EXPLAINERS, GUIDED, LEARNED, TILED, make
+from every_explainer import CONTROLS, EXPLAINERS, GUIDED, TILED, fitted
 from families import CLIPS, FAMILIES
 
-import audioxai as ax
 from audioxai.testing import check_explainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*attributions miss")
 CLAPS = [name for name in FAMILIES if name.startswith("CLAP")]
 #: Gradients, CAMs and learned methods; tiles and controls ask for no more than scores.
 METHODS = [name for name in EXPLAINERS if name not in TILED | CONTROLS]
-FIRST = ("result", "untouched")
-
-
-def explainer(family: str, method: str) -> ax.Explainer:
-    # Transformers have no ReLU; what else is guided is asked for.
-    guided = {"activations": ("relu", "gelu", "silu")} if method in GUIDED else {}
-    made = make(method, FAMILIES[family](), **guided)
-    if method in LEARNED:
-        made.fit([CLIPS[made.classifier.sample_rate]], epochs=1, progress=False)
-    return made
+FIRST = ("result", "composition", "untouched")
 
 
 def check(family: str, method: str, only: tuple[str, ...] | None = None) -> None:
     if method == "LMACZS" and family not in CLAPS:
         pytest.skip("for zero-shot classifiers only")
-    made = explainer(family, method)
-    check_explainer(made, CLIPS[made.classifier.sample_rate], only=only)
+    classifier = FAMILIES[family]()
+    clips = CLIPS[classifier.sample_rate]
+    # Transformers have no ReLU; what else is guided is asked for.
+    guided = {"activations": ("relu", "gelu", "silu")} if method in GUIDED else {}
+    check_explainer(fitted(method, classifier, clips, **guided), clips, only=only)
 
 
 @pytest.mark.parametrize("method", ["Saliency", "GradCAM", "LMAC"])

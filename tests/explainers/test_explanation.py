@@ -118,13 +118,6 @@ def test_a_batch_comes_back_to_the_bit(tmp_path, method, space, target):
     same(ax.Explanation.load(tmp_path / "new" / "folder" / "clip_1"), whole[1])
 
 
-def test_a_single_clip_comes_back_to_the_bit(tmp_path, batch):
-    batch[2].save(tmp_path)
-    loaded = ax.Explanation.load(tmp_path)
-    same(loaded, batch[2])
-    assert {p.name for p in (tmp_path / "clip_2").iterdir()} == FILES
-
-
 def test_many_clips_keep_their_order(tmp_path, monkeypatch):
     monkeypatch.setattr("audioxai.report.plot.figure_png", lambda _figure: b"")
     names = [f"z{i}" for i in range(12)][::-1]
@@ -231,16 +224,6 @@ def test_a_write_that_the_system_cuts_off(tmp_path, batch):
     assert not (tmp_path / "clip_0" / "mask.npz").exists()
 
 
-def test_an_encoder_that_fails_leaves_no_file(tmp_path, batch, monkeypatch):
-    def full(*_args, **_options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(soundfile, "write", full)
-    with pytest.raises(OutputError, match="No space left"):
-        batch.save(tmp_path)
-    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
-
-
 def test_a_folder_that_cannot_be_made(tmp_path, batch):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OutputError, match="taken"):
@@ -253,44 +236,36 @@ def test_nothing_saved_there(tmp_path):
             ax.Explanation.load(folder)
 
 
-def spoilt(path, how):
-    data = path.read_bytes()
-    if how == "missing":
-        path.unlink()
-    elif how == "empty":
-        path.write_bytes(b"")
-    elif how == "half":
-        path.write_bytes(data[: len(data) // 2])
-    elif how == "noise":
-        path.write_bytes(bytes(range(256)) * 8)
-    elif how == "flipped":
-        middle = len(data) // 2
-        path.write_bytes(data[:middle] + bytes(255 - b for b in data[middle : middle + 400]) + data[middle + 400 :])
+SPOIL = {
+    "empty": lambda data: b"",
+    "half": lambda data: data[: len(data) // 2],
+    "noise": lambda data: bytes(range(256)) * 8,
+    "flipped": lambda data: data[:500] + bytes(255 - b for b in data[500:900]) + data[900:],
+}
 
 
-@pytest.mark.parametrize("how", ["missing", "empty", "half", "noise", "flipped"])
+@pytest.mark.parametrize("how", ["missing", *SPOIL])
 def test_a_spoilt_mask_is_named(tmp_path, batch, how):
     batch[0].save(tmp_path)
-    spoilt(tmp_path / "clip_0" / "mask.npz", how)
+    path = tmp_path / "clip_0" / "mask.npz"
+    data = path.read_bytes()
+    path.unlink()
+    if how in SPOIL:
+        path.write_bytes(SPOIL[how](data))
     with pytest.raises(OutputError, match="clip_0"):
         ax.Explanation.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "null", "7", '{"format": 1}', "\udcff"])
+OTHER = [{"format": 99}, {"stft": {"n_fft": 8, "colour": 1}}, {"labels": 3}, {"surprise": 1}, {"stft": [1]}]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "null", "7", '{"format": 1}', "\udcff", *OTHER])
 def test_a_spoilt_description_is_named(tmp_path, batch, text):
     batch[0].save(tmp_path)
-    (tmp_path / "clip_0" / "explanation.json").write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(OutputError, match="clip_0"):
-        ax.Explanation.load(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "change", [{"format": 99}, {"stft": {"n_fft": 8, "colour": 1}}, {"labels": 3}, {"surprise": 1}, {"stft": [1]}]
-)
-def test_a_description_of_another_kind(tmp_path, batch, change):
-    batch[0].save(tmp_path)
     path = tmp_path / "clip_0" / "explanation.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    if isinstance(text, dict):
+        text = json.dumps({**json.loads(path.read_text()), **text})
+    path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(OutputError, match="clip_0"):
         ax.Explanation.load(tmp_path)
 

@@ -3,6 +3,7 @@
 import networks
 import pytest
 import torch
+from every_explainer import CONTROLS, EXPLAINERS, LEARNED, TILED, make
 from torch import nn
 
 import audioxai as ax
@@ -10,17 +11,6 @@ from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers.score import generators_of
 
 METHODS = [ax.Saliency, ax.InputXGradient, ax.SmoothGrad, ax.IntegratedGradients]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_closed_forms_on_a_linear_network(method):
-    classifier, clips = networks.linear(), networks.clips(3, 4000)
-    explainer = method(classifier, scale="magnitude")
-    found = explainer.attribute(clips, [2, 0, 1])
-    values = explainer.space.analyse(clips).values
-    gradient = classifier.network.weight.detach().T[[2, 0, 1]][:, :, None].expand_as(values) / values.shape[2]
-    expected = gradient if method in (ax.Saliency, ax.SmoothGrad) else gradient * values
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.filterwarnings("ignore:.*attributions miss")
@@ -98,7 +88,7 @@ def test_smooth_grad_averages_seeded_draws():
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("build", "words"),
     [
         (lambda c: ax.IntegratedGradients(c, n_steps=0), "n_steps=0"),
         (lambda c: ax.IntegratedGradients(c, n_steps=True), "n_steps=True"),
@@ -106,11 +96,18 @@ def test_smooth_grad_averages_seeded_draws():
         (lambda c: ax.Saliency(c, max_batch=0), "max_batch=0"),
         (lambda c: ax.SmoothGrad(c, n_samples=0), "n_samples=0"),
         (lambda c: ax.SmoothGrad(c, noise=0.0), "noise=0.0"),
+        (lambda c: ax.LIME(c, kernel_width=0.0), "must be positive"),
+        (lambda c: ax.LIME(c, ridge=0.0), "must be positive"),
+        *(
+            (lambda c, method=method, n=n: method(c, n_samples=n), f"n_samples={n}")
+            for method in (ax.GradientSHAP, ax.KernelSHAP, ax.LIME)
+            for n in (0, -1, 2.5)
+        ),
     ],
 )
-def test_bad_options(make, words):
+def test_bad_options(build, words):
     with pytest.raises(ConfigError, match=words):
-        make(networks.log_mel_cnn())
+        build(networks.log_mel_cnn())
 
 
 class Detached(nn.Module):
@@ -128,16 +125,7 @@ class Detached(nn.Module):
             return self.head(self.act(self.conv(waveform[:, None])).mean(2))
 
 
-NEED_GRADIENTS = [
-    *METHODS,
-    ax.GuidedBackprop,
-    ax.GuidedGradCAM,
-    ax.GradCAM,
-    ax.GradCAMPlusPlus,
-    ax.GScoreCAM,
-    ax.GradientSHAP,
-    ax.DeepSHAP,
-]
+NEED_GRADIENTS = [EXPLAINERS[n] for n in sorted(EXPLAINERS.keys() - LEARNED - CONTROLS - TILED - {"ScoreCAM"})]
 
 
 @pytest.mark.parametrize("method", NEED_GRADIENTS)
@@ -160,10 +148,10 @@ def test_a_network_that_leaves_torch_is_refused_for_that(method):
         method(classifier, space="waveform").explain(networks.clips(), 0)
 
 
-@pytest.mark.parametrize("method", [ax.ScoreCAM, ax.Occlusion, ax.LIME, ax.KernelSHAP, ax.EnergyMask])
+@pytest.mark.parametrize("method", ["ScoreCAM", "EnergyMask", *sorted(TILED)])
 def test_the_others_do_not_need_gradients(method):
     classifier = ax.AudioClassifier(Detached(), sample_rate=networks.RATE, labels=networks.LABELS)
-    mask = method(classifier).explain(networks.clips()).mask
+    mask = EXPLAINERS[method](classifier).explain(networks.clips()).mask
     assert mask.max() == 1
     assert mask.flatten(1).std(1).min() > 0
 
@@ -191,14 +179,15 @@ def test_an_infinite_gradient_is_named():
         ax.Saliency(classifier, space="waveform").explain(torch.zeros(1, 2000), 0)
 
 
+@pytest.mark.filterwarnings("ignore:.*attributions miss")
 def test_integrated_gradients_of_many_clips_keep_to_max_batch():
     """No forward sees more rows than max_batch, whatever the number of steps and clips."""
     classifier = networks.log_mel_cnn()
     seen = []
     classifier.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     data = {"baseline": "data", "n_baselines": 6}
-    for method in (ax.IntegratedGradients, ax.SmoothGrad, ax.GradientSHAP, ax.DeepSHAP, ax.ScoreCAM, ax.LIME):
-        made = method(classifier, max_batch=4, **({} if method in (ax.SmoothGrad, ax.ScoreCAM) else data))
+    for method in ("IntegratedGradients", "SmoothGrad", "GradientSHAP", "DeepSHAP", "ScoreCAM", "LIME"):
+        made = make(method, classifier, max_batch=4, **({} if method in ("SmoothGrad", "ScoreCAM") else data))
         made.fit([networks.clips(6, 3000)])
         seen.clear()
         made.explain(networks.clips(7, 3000)).scores  # noqa: B018

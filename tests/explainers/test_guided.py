@@ -3,6 +3,7 @@
 import networks
 import pytest
 import torch
+from bare import Bare
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,16 +19,7 @@ def test_equal_to_captum(network, space):
     classifier, clips = networks.NETWORKS[network]().eval(), networks.clips(2)
     explainer = ax.GuidedBackprop(classifier, space=space)
     analysis = explainer.space.analyse(clips)
-
-    class Bare(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.network = classifier.network
-
-        def forward(self, values):
-            return explainer.space.predict(values, analysis)
-
-    expected = GuidedBackprop(Bare()).attribute(analysis.values.clone().requires_grad_(), target=1)
+    expected = GuidedBackprop(Bare(explainer, analysis)).attribute(analysis.values.clone().requires_grad_(), target=1)
     found = explainer.attribute(clips, 1)
     assert explainer.intercepted_ == sum(isinstance(m, nn.ReLU) for m in classifier.network.modules())
     torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-7)

@@ -9,14 +9,13 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from torch import nn
+from four_bands import band_classifier, band_clips, in_bands
+from learned import beats_random, shuffled
 from torch.utils.data import DataLoader, TensorDataset
 
 import audioxai as ax
-from audioxai.data import ESC50
-from audioxai.errors import ClassifierError, ConfigError, InputError, NotFittedError, TargetError
-from audioxai.metrics import evaluate
-from audioxai.nn import CNN14, CompactCNN
+from audioxai.errors import ClassifierError, ConfigError, InputError, TargetError
+from audioxai.nn import CNN14
 from audioxai.nn.interpreter import ActivationDecoder, PositionPooling, PublishedActivationDecoder
 from audioxai.nn.nmf import nmf
 
@@ -243,17 +242,6 @@ def test_a_target_that_does_not_hang_on_the_logits_is_refused(fitted, target):
 # Bad input ------------------------------------------------------------------------------------------------------------
 
 
-def test_before_fit():
-    for use in (
-        lambda e: e.explain(CLIPS),
-        lambda e: e.relevance(CLIPS),
-        lambda e: e.dictionary,
-        lambda e: e.training_step(CLIPS),
-    ):
-        with pytest.raises(NotFittedError, match=r"not fitted; call \.fit\(loader\)"):
-            use(l2i())
-
-
 @pytest.mark.parametrize(
     ("loader", "kind", "words"),
     [
@@ -361,36 +349,11 @@ def test_the_reference():
 # Where the right answer is known --------------------------------------------------------------------------------------
 
 
-class Bands(nn.Module):
-    """Class k's logit is the mean of the k-th quarter of the STFT rows."""
-
-    def __init__(self):
-        super().__init__()
-        self.map = nn.ReLU()
-        self.gain = nn.Parameter(torch.tensor(40.0))
-
-    def forward(self, log_stft):
-        rows = self.map(log_stft[:, None])[:, 0].mean(2)
-        return self.gain * torch.stack([part.mean(1) for part in rows[:, :64].chunk(4, dim=1)], 1)
-
-
-def band_clips(classes, seed=0, samples=2048):
-    """Noise in one quarter of the spectrum each."""
-    noise = torch.randn(len(classes), samples, generator=torch.Generator().manual_seed(seed))
-    spectrum = torch.fft.rfft(noise)
-    bins = torch.arange(spectrum.shape[1]) * 4 // spectrum.shape[1]
-    part = torch.fft.irfft(spectrum * (bins[None] == torch.tensor(classes)[:, None]), n=samples)
-    return 0.3 * nn.functional.normalize(part) * samples**0.5
-
-
 @pytest.fixture(scope="module")
 def band_explainer():
-    frontend = ax.LogSTFT(networks.RATE, stft=ax.dsp.STFT(128, 128, 64), layout="BFN")
-    classifier = ax.AudioClassifier(Bands(), sample_rate=networks.RATE, frontend=frontend, labels=networks.LABELS)
     clips = band_clips([0, 1, 2, 3] * 16) + 0.3 * band_clips([1, 2, 3, 0] * 16, seed=1)
-    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
-    explainer = ax.L2I(classifier.eval(), scale="magnitude", components=8, width=16)
-    return explainer.fit(list(clips[order].split(8)), epochs=20, lr=5e-3, progress=False)
+    explainer = ax.L2I(band_classifier(), scale="magnitude", components=8, width=16)
+    return explainer.fit(shuffled(clips), epochs=20, lr=5e-3, progress=False)
 
 
 def test_a_fit_lowers_each_loss(band_explainer):
@@ -405,37 +368,9 @@ def test_the_mask_follows_the_target(band_explainer):
     mixture = band_clips(first, seed=6) + band_clips(second, seed=7)
     for targets, others in ((first, second), (second, first)):
         mask = band_explainer.explain(mixture, targets).mask
-        bands = torch.stack([part.mean((1, 2)) for part in mask[:, :64].chunk(4, dim=1)], 1)
-        for means, target, other in zip(bands, targets, others, strict=True):
+        for means, target, other in zip(in_bands(mask), targets, others, strict=True):
             assert means[target] > max(0.4, means[other] + 0.2)
 
 
 def test_it_beats_a_random_mask(band_explainer):
-    clips = band_clips([0, 1, 2, 3], seed=8) + 0.5 * band_clips([1, 2, 3, 0], seed=9)
-    control = ax.RandomMask(band_explainer.classifier, scale="magnitude")
-    results = evaluate([band_explainer, control], [clips])
-    assert results.mean("L2I", "AD") < results.mean("RandomMask", "AD")
-    assert results.mean("L2I", "FF") > results.mean("RandomMask", "FF")
-    assert results.mean("L2I", "Fid-In") == 1
-
-
-def test_on_real_clips_it_says_something_and_not_the_same_everywhere(data_root):
-    classifier = ax.load_pretrained("esc10-compact").classifier
-    train, test = (ESC50(data_root / "esc10", folds=[fold], seconds=2.0) for fold in (1, 5))
-    clips = torch.stack([train[i][0] for i in range(0, 80, 4)])
-    explainer = ax.L2I(classifier, components=20).fit(list(clips.split(5)), epochs=5, lr=5e-3, progress=False)
-    assert explainer.history_[-1]["nmf"] < explainer.history_[0]["nmf"]
-    heard = torch.stack([test[i][0] for i in (0, 20, 40, 60)])
-    results = [explainer.explain(heard, target) for target in (None, 0)]
-    for mask in results[0].mask:
-        assert mask.std() > 0.01
-    assert results[0].mask.amax((1, 2)).min() > 0.1
-    assert results[0].waveform.abs().amax(1).min() > 1e-4
-    assert not torch.allclose(results[0].mask, results[1].mask, atol=0.05)
-
-
-def test_a_classifier_of_another_shape():
-    network = CompactCNN(4, n_mels=32, widths=(8, 8))
-    classifier = ax.AudioClassifier(network, sample_rate=networks.RATE, frontend=ax.LogMel(networks.RATE, 32)).eval()
-    result = l2i(classifier).fit([CLIPS], **QUICK).explain(CLIPS)
-    assert result.mask.shape == result.mask.clamp(0, 1).shape == (4, 513, 27)
+    beats_random(band_explainer, band_clips([0, 1, 2, 3], seed=8) + 0.5 * band_clips([1, 2, 3, 0], seed=9))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import networks
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from learned import step
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch.utils.data import DataLoader, TensorDataset
 
 import audioxai as ax
@@ -42,8 +43,12 @@ def equal(a, b):
 
 @pytest.mark.parametrize("kind", [NotFittedError, ValueError, AttributeError, ax.AudioXAIError])
 def test_before_fit(kind, tmp_path):
-    explainer = lmac()
+    explainer, l2i = lmac(), ax.L2I(networks.log_mel_cnn())
     for use in (
+        lambda: l2i.relevance(CLIPS),
+        lambda: l2i.dictionary,
+        lambda: l2i.training_step(CLIPS),
+        lambda: ax.LMACTD(networks.log_mel_cnn()).separator,
         lambda: explainer.explain(CLIPS),
         lambda: explainer.attribute(CLIPS),
         lambda: explainer.explain_all(CLIPS, [0]),
@@ -101,27 +106,16 @@ class Unlucky(Exception):
 
 def state_of(classifier):
     return {
-        "weights": {k: v.clone() for k, v in classifier.state_dict().items()},
+        "weights": {k: v.tolist() for k, v in classifier.state_dict().items()},
         "modes": [m.training for m in classifier.modules()],
         "flags": [p.requires_grad for p in classifier.parameters()],
-        "grads": [None if p.grad is None else p.grad.clone() for p in classifier.parameters()],
+        "grads": [None if p.grad is None else p.grad.tolist() for p in classifier.parameters()],
         "hooks": [
             [len(hooks) for hooks in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)]
             for m in classifier.modules()
         ],
-        "random": torch.get_rng_state(),
+        "random": torch.get_rng_state().tolist(),
     }
-
-
-def same_state(a, b):
-    assert equal(a["weights"], b["weights"])
-    assert a["modes"] == b["modes"]
-    assert a["flags"] == b["flags"]
-    assert a["hooks"] == b["hooks"]
-    assert torch.equal(a["random"], b["random"])
-    for x, y in zip(a["grads"], b["grads"], strict=True):
-        assert (x is None) == (y is None)
-        assert x is None or torch.equal(x, y)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -141,12 +135,9 @@ def test_the_classifier_is_left_as_it_was(network, fails):
             raise Unlucky
         yield CLIPS
 
-    if fails:
-        with pytest.raises(Unlucky):
-            explainer.fit(loader(), **QUICK)
-    else:
+    with pytest.raises(Unlucky) if fails else nullcontext():
         explainer.fit(loader(), **QUICK)
-    same_state(before, state_of(classifier))
+    assert state_of(classifier) == before
     assert (explainer.decoder_ is None) == fails
 
 
@@ -209,18 +200,6 @@ def test_what_cannot_be_fitted(loader, options, kind, words):
     with pytest.raises(kind, match=words):
         explainer.fit(loader, **{**QUICK, **options})
     assert explainer.decoder_ is None
-
-
-def test_a_generator_read_once():
-    with pytest.raises(InputError, match="only once; pass a list or a DataLoader"):
-        lmac().fit((CLIPS for _ in range(2)), epochs=2, progress=False)
-
-
-def test_mixed_precision(fitted):
-    explainer = lmac().fit([CLIPS], precision="bf16", **QUICK)
-    assert not equal(decoder(explainer), decoder(fitted))
-    assert all(v.dtype == torch.float32 for v in decoder(explainer).values())
-    torch.testing.assert_close(explainer.explain(CLIPS).mask, fitted.explain(CLIPS).mask, rtol=0, atol=0.1)
 
 
 def test_a_checkpoint_belongs_to_one_classifier_and_one_set_of_options(tmp_path):
@@ -289,12 +268,14 @@ def test_another_classifier_is_refused_by_both_fingerprints(fitted, tmp_path):
     mine, its = fitted.classifier.fingerprint()[:12], other.fingerprint()[:12]
     with pytest.raises(ConfigError, match=rf"{mine}.*{its}"):
         ax.LMAC.from_pretrained(tmp_path, classifier=other)
-    network = networks.log_mel_cnn().network
-    front = ax.LogMel(networks.RATE, 32, mel_scale="slaney")
-    with pytest.raises(ConfigError, match="fingerprint"):
-        ax.LMAC.from_pretrained(
-            tmp_path, classifier=ax.AudioClassifier(network, sample_rate=networks.RATE, frontend=front)
-        )
+    same = fitted.classifier
+    for words, options in (
+        ("fingerprint", {"frontend": ax.LogMel(networks.RATE, 32, mel_scale="slaney")}),
+        ("layers", {"frontend": same.frontend, "layers": list(same.layers)[::-1]}),
+    ):
+        other = ax.AudioClassifier(same.network, sample_rate=networks.RATE, **options).eval()
+        with pytest.raises(ConfigError, match=words):
+            ax.LMAC.from_pretrained(tmp_path, classifier=other)
 
 
 # Fingerprints of the shipped networks in format 1.
@@ -355,34 +336,20 @@ def test_an_unknown_format_is_refused(fitted, tmp_path):
         ax.LMAC.from_pretrained(tmp_path, classifier=fitted.classifier)
 
 
-def test_another_activation_is_refused(fitted, tmp_path):
-    fitted.save_pretrained(tmp_path)
-    other = networks.log_mel_cnn()
-    other.network.blocks[0][-1] = torch.nn.GELU()
-    with pytest.raises(ConfigError, match="weights, settings or front end differ"):
-        ax.LMAC.from_pretrained(tmp_path, classifier=other)
-
-
-def test_other_layers_are_refused(fitted, tmp_path):
-    fitted.save_pretrained(tmp_path)
-    same = fitted.classifier
-    layers = list(same.layers)[::-1]
-    other = ax.AudioClassifier(same.network, sample_rate=networks.RATE, frontend=same.frontend, layers=layers).eval()
-    with pytest.raises(ConfigError, match="layers"):
-        ax.LMAC.from_pretrained(tmp_path, classifier=other)
-
-
-def test_a_space_of_its_own_must_be_given_again(tmp_path):
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (lambda c: ax.STFTSpace(c, "magnitude", stft=ax.dsp.STFT(512, 512, 256)), "stft=.*space="),
+        (lambda c: ax.MelSpace(c, mel=ax.LogMel(networks.RATE, 32, f_min=50.0)), "settings=.*space="),
+    ],
+)
+def test_a_space_of_its_own_must_be_given_again(tmp_path, space, words):
     classifier = networks.log_mel_cnn()
-
-    def space():
-        return ax.STFTSpace(classifier, "magnitude", stft=ax.dsp.STFT(512, 512, 256))
-
-    explainer = lmac(classifier, space=space()).fit([CLIPS], **QUICK)
+    explainer = lmac(classifier, space=space(classifier)).fit([CLIPS], **QUICK)
     explainer.save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="stft=.*space="):
+    with pytest.raises(ConfigError, match=words):
         ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
-    loaded = ax.LMAC.from_pretrained(tmp_path, classifier=classifier, space=space())
+    loaded = ax.LMAC.from_pretrained(tmp_path, classifier=classifier, space=space(classifier))
     assert torch.equal(loaded.explain(CLIPS).mask, explainer.explain(CLIPS).mask)
 
 
@@ -395,15 +362,6 @@ def test_a_transform_without_an_inverse_is_refused_before_anything_is_learned():
     assert explainer.decoder_ is None
 
 
-def test_bands_of_its_own_must_be_given_again(tmp_path):
-    classifier = networks.log_mel_cnn()
-    space = ax.MelSpace(classifier, mel=ax.LogMel(networks.RATE, 32, f_min=50.0))
-    lmac(classifier, space=space).fit([CLIPS], **QUICK).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="settings=.*space="):
-        ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
-    ax.LMAC.from_pretrained(tmp_path, classifier=classifier, space=space)
-
-
 def test_another_class_is_refused(fitted, tmp_path):
     class Other(ax.LMAC):
         pass
@@ -413,32 +371,27 @@ def test_another_class_is_refused(fitted, tmp_path):
         Other.from_pretrained(tmp_path, classifier=fitted.classifier)
 
 
-@pytest.mark.parametrize(
-    "how", ["no folder", "no weights", "no config", "half weights", "half config", "list", "keys", "swapped"]
-)
-def test_a_spoilt_folder_is_named(fitted, tmp_path, how):
+SPOILT = {
+    "explainer.json": [None, b'{"format": 2, "expl', b"[1]", b'{"format": 1, "explainer": "LMAC"}'],
+    "decoder.safetensors": [None, b"half", b"swapped"],
+}
+
+
+@pytest.mark.parametrize(("file", "content"), [(file, one) for file, several in SPOILT.items() for one in several])
+def test_a_spoilt_folder_is_named(fitted, tmp_path, file, content):
     folder = tmp_path / "saved"
     fitted.save_pretrained(folder)
-    weights, config = folder / "decoder.safetensors", folder / "explainer.json"
-    if how == "no folder":
-        folder = tmp_path / "elsewhere"
-    elif how == "no weights":
-        weights.unlink()
-    elif how == "no config":
-        config.unlink()
-    elif how == "half weights":
-        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
-    elif how == "half config":
-        config.write_text(config.read_text()[:40])
-    elif how == "list":
-        config.write_text("[1]")
-    elif how == "keys":
-        config.write_text('{"format": 1, "explainer": "LMAC"}')
-    else:
-        lmac(width=16).fit([CLIPS], **QUICK).save_pretrained(tmp_path / "wide")
-        weights.write_bytes((tmp_path / "wide" / "decoder.safetensors").read_bytes())
-    with pytest.raises(OutputError, match=folder.name):
-        ax.LMAC.from_pretrained(folder, classifier=fitted.classifier)
+    whole = (folder / file).read_bytes()
+    (folder / file).unlink()
+    if content == b"half":
+        content = whole[: len(whole) // 2]
+    elif content == b"swapped":
+        content = save({name: value.repeat(2, *[1] * (value.ndim - 1)) for name, value in decoder(fitted).items()})
+    if content is not None:
+        (folder / file).write_bytes(content)
+    for place in (folder, tmp_path / "elsewhere"):
+        with pytest.raises(OutputError, match=place.name):
+            ax.LMAC.from_pretrained(place, classifier=fitted.classifier)
 
 
 def test_a_full_disk_leaves_no_half(fitted, tmp_path, monkeypatch):

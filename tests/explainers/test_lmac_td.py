@@ -2,13 +2,12 @@
 
 import learned
 import networks
-import numpy as np
 import pytest
 import torch
 from learned import step
 
 import audioxai as ax
-from audioxai.errors import ClassifierError, ConfigError, NotFittedError, TargetError
+from audioxai.errors import ClassifierError, ConfigError, TargetError
 from audioxai.metrics import METRICS, clip_scores, evaluate
 from audioxai.nn import FourierFilterbank, LearnedFilterbank
 
@@ -136,18 +135,12 @@ def test_the_loss_follows_from_the_explanation(network, size, bounded):
     explainer.decoder_.register_forward_hook(lambda _m, _i, mask: seen.append(mask))
     losses = step(explainer, CLIPS)
     result = explainer.explain(CLIPS)
-    rows = zip(result.target.tolist(), result.scores.kept.tolist(), result.scores.removed.tolist(), strict=True)
-    kept, removed = zip(*((k[c], r[c]) for c, k, r in rows), strict=True)
     sizes = {
         "mask": seen[0].mean(),
         "energy": (result.waveform.square().sum(1) / CLIPS.square().sum(1)).mean(),
         "log": torch.log1p(ax.dsp.stft(result.waveform, result.stft).abs()).mean(),
     }
-    expected = {
-        "in": np.mean([-np.log(p) for p in kept]),
-        "out": np.mean([-np.log(1 - p) if bounded else np.log(p) for p in removed]),
-        "size": float(sizes[size].detach()),
-    }
+    expected = {**learned.losses_of_scores(result, bounded), "size": float(sizes[size].detach())}
     assert set(losses) == {"loss", *expected}
     for name, value in expected.items():
         assert losses[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
@@ -177,15 +170,9 @@ def test_a_trained_filter_bank_is_held_to_the_clip():
     assert "reconstruction" in fitted.history_[0]
 
 
-def test_the_classifier_and_a_frozen_bank_are_not_trained():
-    classifier = networks.log_mel_cnn()
-    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+def test_a_frozen_bank_is_not_trained():
     bank = LearnedFilterbank(networks.RATE, 16, 32)
-    explainer = ax.LMACTD(classifier, channels=8, filterbank=bank).fit([CLIPS], epochs=2, progress=False)
-    for name, value in classifier.state_dict().items():
-        assert torch.equal(value, before[name]), name
-    assert all(p.grad is None for p in classifier.parameters())
-    assert all(p.requires_grad for p in classifier.parameters())
+    explainer = ax.LMACTD(networks.log_mel_cnn(), channels=8, filterbank=bank).fit([CLIPS], **QUICK)
     assert torch.equal(explainer.separator.bank.encoder.weight, bank.encoder.weight)
     assert explainer.separator.bank is not bank
 
@@ -213,15 +200,10 @@ def test_without_the_classifiers_evidence_only_the_predicted_class_is_explained(
             explainer.explain(CLIPS, target)
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 1.01, float("nan")])
-def test_alpha_is_a_share(alpha):
-    with pytest.raises(ConfigError, match=rf"alpha={alpha} must lie in \[0, 1\]"):
-        ax.LMACTD(networks.log_mel_cnn(), alpha=alpha)
-
-
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
+        *(({"alpha": alpha}, rf"alpha={alpha} must lie in \[0, 1\]") for alpha in (-0.1, 1.01, float("nan"))),
         ({"mixing": 2}, "mixing=2"),
         ({"masker": "tcm"}, "masker='tcm' is not known; choose one of 'tcn', 'dual_path'"),
         ({"size": "mean"}, "size='mean' is not known"),
@@ -233,11 +215,6 @@ def test_alpha_is_a_share(alpha):
 def test_options_out_of_range(options, problem):
     with pytest.raises(ConfigError, match=problem):
         ax.LMACTD(networks.log_mel_cnn(), **options)
-
-
-def test_options_that_the_mask_network_lacks():
-    with pytest.raises(ConfigError, match="'tcn' does not take"):
-        ax.LMACTD(networks.log_mel_cnn(), masker_options={"heads": 2}).fit([CLIPS], **QUICK)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -268,13 +245,6 @@ def test_a_classifier_without_usable_latents_says_how_to_name_some():
         ax.LMACTD(classifier, channels=8).fit([CLIPS], **QUICK)
     control = ax.LMACTD(classifier, channels=8, alpha=0.0).fit([CLIPS], **QUICK)  # asks for no latents
     assert torch.isfinite(control.explain(CLIPS).waveform).all()
-
-
-def test_before_fit():
-    explainer = ax.LMACTD(networks.log_mel_cnn())
-    for use in (lambda: explainer.explain(CLIPS), lambda: explainer.separator):
-        with pytest.raises(NotFittedError, match=r"call \.fit"):
-            use()
 
 
 # Saving, resuming, reference ------------------------------------------------------------------------------------------
@@ -336,11 +306,3 @@ def test_the_reference_is_close_to_the_published_configuration():
     )  # fmt: skip
     result = small.fit([CLIPS[:2]], **QUICK).explain(CLIPS[:1])  # a batch of one, of an odd length
     assert result.waveform.shape == (1, 2501)
-
-
-def test_a_real_clip(data_root):
-    explainer = fresh(ax.load_pretrained("esc10-compact").classifier)
-    file = sorted((data_root / "esc10" / "audio").iterdir())[0]
-    result = explainer.explain(file)
-    assert result.mask.shape == (1, 513, 431)
-    torch.testing.assert_close(result.waveform + result.removed, result.input, rtol=0, atol=1e-5)

@@ -93,12 +93,6 @@ def test_bad_tiles(method, tiles, words):
         method(networks.log_mel_cnn(), tiles=tiles)
 
 
-@pytest.mark.parametrize("options", [{"kernel_width": 0.0}, {"ridge": 0.0}])
-def test_bad_options_of_lime(options):
-    with pytest.raises(ConfigError, match="must be positive"):
-        ax.LIME(networks.log_mel_cnn(), **options)
-
-
 @pytest.mark.parametrize(
     ("shell", "wanted", "disabled"),
     [(None, True, None), ("", True, None), ("kernel", True, False), ("kernel", False, True), (None, False, True)],

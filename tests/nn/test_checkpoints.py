@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from msclap_files import State, add_cnn14, add_norm, batch_norm, cnn14
 from safetensors.torch import save_file
 from torch import Tensor
 
-import audioxai as ax
 from audioxai.errors import ConfigError, OutputError
-from audioxai.nn import CNN14, checkpoints
+from audioxai.nn import CNN14
 from audioxai.nn.checkpoints import load_cnn14
-from audioxai.sound.dsp import STFT
 
 WIDTH, CLASSES = 2, 7
-State = dict[str, Tensor]
 
 
-def make_trunk(first: str, norm: str, n_mels: int, width: int = WIDTH, seed: int = 0) -> State:
+def make_trunk(first: str, norm: str, n_mels: int) -> State:
     """Random tensors under a layout's own names."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def add_norm(name: str, channels: int) -> None:
-        state[f"{name}.weight"] = torch.rand(channels, generator=generator) + 0.5
-        state[f"{name}.bias"] = torch.randn(channels, generator=generator) * 0.3
-        state[f"{name}.running_mean"] = torch.randn(channels, generator=generator) * 0.3
-        state[f"{name}.running_var"] = torch.rand(channels, generator=generator) + 0.5
-        state[f"{name}.num_batches_tracked"] = torch.tensor(9)
-
+    torch.manual_seed(0)
     state: State = {}
-    add_norm(first, n_mels)
-    inputs = 1
-    for block in range(1, 7):
-        channels = width * 2 ** (block - 1)
-        for part in (1, 2):
-            shape = (channels, inputs, 3, 3)
-            state[f"conv_block{block}.conv{part}.weight"] = torch.randn(shape, generator=generator) / inputs**0.5 / 2
-            add_norm(f"conv_block{block}.{norm}{part}", channels)
-            inputs = channels
+    add_norm(state, first, n_mels)
+    add_cnn14(state, "", norm, WIDTH)
     return state
 
 
@@ -72,36 +53,9 @@ def make_speechbrain(n_mels: int = 80) -> State:
 
 def embed(state: State, first: str, norm: str, log_mel: Tensor) -> Tensor:
     """(B, N, M) to (B, 32 width): the public definition, in evaluation mode, from the tensors alone."""
-
-    def normalise(x: Tensor, name: str, axis: int) -> Tensor:
-        shape = [1] * x.ndim
-        shape[axis] = -1
-        mean, var, weight, bias = (
-            state[f"{name}.{key}"].double().view(shape) for key in ("running_mean", "running_var", "weight", "bias")
-        )
-        return (x - mean) / (var + 1e-5).sqrt() * weight + bias
-
-    def convolve(x: Tensor, kernel: Tensor) -> Tensor:
-        rows, columns = x.shape[2:]
-        padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
-        result = torch.zeros(len(x), len(kernel), rows, columns, dtype=x.dtype)
-        for i in range(3):
-            for j in range(3):
-                part = padded[:, :, i : i + rows, j : j + columns]
-                result += torch.einsum("oc,bcrs->bors", kernel[:, :, i, j].double(), part)
-        return result
-
-    x = normalise(log_mel.double()[:, None], first, 3)
-    for block in range(1, 7):
-        for part in (1, 2):
-            x = convolve(x, state[f"conv_block{block}.conv{part}.weight"])
-            x = normalise(x, f"conv_block{block}.{norm}{part}", 1).clamp(min=0)
-        if block < 6:
-            rows, columns = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
-            x = x[:, :, :rows, :columns]
-            x = (x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, 1::2]) / 4
-    x = x.mean(3)
-    return x.amax(2) + x.mean(2)
+    state = {name: value.double() for name, value in state.items()}
+    x = batch_norm(state, first, log_mel.double().transpose(1, 2)).transpose(1, 2)[:, None]
+    return cnn14(state, "", norm, x)
 
 
 def linear(x: Tensor, layer: State, name: str = "") -> Tensor:
@@ -170,27 +124,6 @@ def test_a_fresh_head_on_the_loaded_trunk(kind: str, tmp_path: Path) -> None:
     assert not torch.equal(other.head.weight, network.head.weight)
 
 
-def test_the_loaded_network_is_explained(tmp_path: Path) -> None:
-    torch.save({"model": make_panns()}, tmp_path / "w.pth")
-    frontend = ax.LogMel(
-        32000,
-        64,
-        f_min=50,
-        f_max=14000,
-        mel_scale="slaney",
-        norm="slaney",
-        power=2,
-        log="db",
-        stft=STFT(1024, 1024, 320, pad_mode="reflect"),
-    )
-    network = load_cnn14(tmp_path / "w.pth", CLASSES)
-    labels = [f"class {i}" for i in range(CLASSES)]
-    classifier = ax.AudioClassifier(network, sample_rate=32000, frontend=frontend, labels=labels, multilabel=True)
-    clip = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
-    mask, _ = ax.Saliency(classifier).explain(clip, 2)
-    assert mask.isfinite().all() and mask.max() > 0
-
-
 def test_old_files_without_counters_and_half_precision(tmp_path: Path) -> None:
     state = {k: v.half() for k, v in make_speechbrain().items() if not k.endswith("num_batches_tracked")}
     torch.save(state, tmp_path / "w.ckpt")
@@ -200,23 +133,6 @@ def test_old_files_without_counters_and_half_precision(tmp_path: Path) -> None:
     embedding = embed(state, "norm0", "norm", log_mel)
     head = {k: v.detach() for k, v in network.head.state_dict().items()}
     assert close(logits(network, log_mel), linear(embedding, head))
-
-
-def test_the_real_sizes_have_the_public_shapes() -> None:
-    """A full-size PANNs trunk, on no memory."""
-    channels = [1, 64, 128, 256, 512, 1024, 2048]
-    shapes = {f"bn0.{key}": (64,) for key in ("weight", "bias", "running_mean", "running_var")}
-    for block, (inputs, outputs) in enumerate(itertools.pairwise(channels), 1):
-        shapes[f"conv_block{block}.conv1.weight"] = (outputs, inputs, 3, 3)
-        shapes[f"conv_block{block}.conv2.weight"] = (outputs, outputs, 3, 3)
-        for key in ("weight", "bias", "running_mean", "running_var"):
-            shapes |= {f"conv_block{block}.bn{part}.{key}": (outputs,) for part in (1, 2)}
-    with torch.device("meta"):
-        ours = {k: tuple(v.shape) for k, v in CNN14(527, 64).state_dict().items() if v.ndim}
-    names = checkpoints._LAYOUTS["panns"].names()
-    trunk = {k: shape for k, shape in ours.items() if not k.startswith("head.")}
-    assert {names[k]: shape for k, shape in shapes.items()} == trunk
-    assert sum(math.prod(v) for k, v in shapes.items() if "running" not in k) == 75_477_472 - 2 * 80 + 2 * 64
 
 
 def spoil(state: State, **changes: Tensor | None) -> State:

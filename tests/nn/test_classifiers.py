@@ -40,29 +40,7 @@ def test_cnn14_has_the_published_size():
     ]
     assert [shape[2:] for shape in shapes] == oracles.conv_net_sizes(431, 80, [2, 2, 2, 2, 2, 1])
     assert logits.shape == (1, 50)
-
-
-def test_the_trunk_is_made_as_published():
-    network = CNN14(3, width=2)
-    for block in network.blocks:
-        kinds = [type(m).__name__ for m in block]
-        assert kinds[:6] == ["Conv2d", "BatchNorm2d", "ReLU"] * 2
-        assert all(m.bias is None and m.kernel_size == (3, 3) for m in block if isinstance(m, nn.Conv2d))
-    assert [type(b[-1]).__name__ for b in network.blocks] == ["AvgPool2d"] * 5 + ["ReLU"]
     assert network.dropout.p == 0.2
-
-
-def test_the_head_pools_mean_over_frequency_then_maximum_and_mean_over_time():
-    torch.manual_seed(0)
-    network = CNN14(3, width=2).eval()
-    kept = []
-    handle = network.blocks[-1].register_forward_hook(lambda _m, _i, out: kept.append(out))
-    with torch.no_grad():
-        logits = network(torch.rand(2, 100, 80))
-        handle.remove()
-        over_rows = kept[0].mean(3)
-        pooled = over_rows.max(2).values + over_rows.mean(2)
-        torch.testing.assert_close(logits, pooled @ network.head.weight.T + network.head.bias)
 
 
 def test_compact_networks_are_compact():
@@ -91,28 +69,15 @@ def test_every_activation_is_a_module(network, monkeypatch):
     assert len(calls) == len(activations)
 
 
-@pytest.mark.parametrize("frames", [1, 2, 7, 32, 501])
-def test_the_compact_network_takes_any_length(frames):
-    network = CompactCNN(3, n_mels=20, widths=(4, 8, 8)).eval()
-    logits = network(torch.rand(2, frames, 20))
+@pytest.mark.parametrize("size", [(1, 20), (2, 20), (7, 20), (32, 20), (501, 20), (1,), (17,), (4000,)])
+def test_compact_networks_take_any_length(size):
+    network = WaveformCNN(3) if len(size) == 1 else CompactCNN(3, n_mels=20, widths=(4, 8, 8))
+    logits = network.eval()(torch.rand(2, *size))
     assert logits.shape == (2, 3)
     assert torch.isfinite(logits).all()
-
-
-@pytest.mark.parametrize("samples", [1, 17, 4000])
-def test_the_waveform_network_takes_any_length(samples):
-    assert WaveformCNN(3).eval()(torch.rand(2, samples)).shape == (2, 3)
 
 
 def test_a_clip_too_short_for_cnn14_says_so():
     classifier = ax.AudioClassifier(CNN14(3, width=2), sample_rate=8000, frontend=ax.LogMel(8000)).eval()
     with pytest.raises(ax.ClassifierError, match="pad it"):
         classifier(torch.zeros(1, 1000))
-
-
-def test_clips_of_a_batch_do_not_mix():
-    torch.manual_seed(0)
-    for network, x in ((CNN14(3, width=2), torch.rand(3, 40, 80)), (WaveformCNN(3), torch.rand(3, 4000))):
-        network.eval()
-        with torch.no_grad():
-            torch.testing.assert_close(network(x)[1:2], network(x[1:2]), rtol=1e-4, atol=1e-5)

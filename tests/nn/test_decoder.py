@@ -1,4 +1,4 @@
-"""The decoder: the mask's size for any maps, every parameter in use, no dependence on scale."""
+"""The decoders: the mask's size for any maps, every parameter in use, no dependence on scale."""
 
 import pytest
 import torch
@@ -6,40 +6,46 @@ from decoder_cases import CASES, maps
 from torch import nn
 
 import audioxai as ax
-from audioxai.nn import CNN14, EvidenceDecoder
+from audioxai.nn import CNN14, EvidenceDecoder, SoundDecoder
 
 
-def build(case, **options):
+def build(case, kind=EvidenceDecoder, **options):
     shapes, steps, rows, frames = CASES[case]
     torch.manual_seed(0)
-    decoder = EvidenceDecoder(shapes, rows, width=8, **options)
+    sizes = (shapes, rows) if kind is EvidenceDecoder else (shapes,)
+    decoder = kind(*sizes, width=8, **options)
     size = (2, frames) if rows == 1 else (2, rows, frames)
     return decoder, maps(shapes, steps), maps(shapes, steps, seed=1), torch.rand(size)
 
 
-@pytest.mark.parametrize("evidence", [True, False])
+both = pytest.mark.parametrize("kind", [EvidenceDecoder, SoundDecoder])
+
+
+@both
 @pytest.mark.parametrize("case", CASES)
-def test_the_mask_has_the_size_of_the_values(case, evidence):
-    decoder, latents, ev, values = build(case, evidence=evidence)
-    logits = decoder(latents, ev if evidence else None, values)
+def test_the_mask_has_the_size_of_the_values_and_every_parameter_a_gradient(case, kind):
+    decoder, latents, ev, values = build(case, kind)
+    logits = decoder(latents, ev, values)
+    assert logits.shape == values.shape
+    logits.square().sum().backward()
+    for name, parameter in decoder.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        # One frame has no level within its row.
+        assert parameter.grad.abs().sum() > 0 or case == "single cells", name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_evidence_is_asked_for(case):
+    decoder, latents, _, values = build(case, evidence=False)
+    logits = decoder(latents, None, values)
     assert logits.shape == values.shape
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_gradient_reaches_every_parameter(case):
-    if case == "single cells":
-        pytest.skip("one frame has no level within its row")
-    decoder, latents, ev, values = build(case)
-    decoder(latents, ev, values).square().sum().backward()
-    for name, parameter in decoder.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
-
-
+@both
 @pytest.mark.parametrize("case", ["four maps", "tokens", "waveform"])
-def test_one_decoder_for_clips_of_any_length(case):
-    decoder = build(case)[0]
+def test_one_decoder_for_clips_of_any_length(case, kind):
+    decoder = build(case, kind)[0]
     shapes, steps, rows, frames = CASES[case]
     for factor in (2, 3):
         longer = tuple(n * factor for n in steps)
@@ -47,19 +53,21 @@ def test_one_decoder_for_clips_of_any_length(case):
         assert decoder(maps(shapes, longer), maps(shapes, longer, seed=1), values).shape == values.shape
 
 
+@both
 @pytest.mark.parametrize("case", CASES)
-def test_clips_of_a_batch_do_not_mix(case):
-    decoder, latents, ev, values = build(case)
+def test_clips_of_a_batch_do_not_mix(case, kind):
+    decoder, latents, ev, values = build(case, kind)
     whole = decoder(latents, ev, values)
     alone = decoder([m[1:] for m in latents], [e[1:] for e in ev], values[1:])
     torch.testing.assert_close(alone, whole[1:], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("factor", [1e-3, 1e3])
-def test_the_scale_of_latents_and_evidence_does_not_matter(factor):
-    decoder, latents, ev, values = build("four maps")
+@both
+@pytest.mark.parametrize(("latent", "evidence"), [(1e-3, 1e-3), (1e3, 1e3), (30, 1 / 30)])
+def test_the_scale_of_latents_and_evidence_does_not_matter(latent, evidence, kind):
+    decoder, latents, ev, values = build("four maps", kind)
     whole = decoder(latents, ev, values)
-    scaled = decoder([m * factor for m in latents], [e * factor for e in ev], values)
+    scaled = decoder([m * latent for m in latents], [e * evidence for e in ev], values)
     torch.testing.assert_close(scaled, whole, rtol=1e-3, atol=1e-4)
 
 
@@ -82,17 +90,19 @@ def test_latents_evidence_and_values_all_matter():
     assert not torch.allclose(decoder(latents, ev, values.flip(2)), whole, atol=1e-4)
 
 
-def test_zeros_stay_finite():
+@both
+def test_zeros_stay_finite(kind):
     for case in CASES:
-        decoder, latents, ev, values = build(case)
+        decoder, latents, ev, values = build(case, kind)
         zeros = decoder([0 * m for m in latents], [0 * e for e in ev], 0 * values)
         assert torch.isfinite(zeros).all()
         zeros.sum().backward()
         assert all(torch.isfinite(p.grad).all() for p in decoder.parameters())
 
 
-def test_a_fresh_mask_is_mostly_shut():
-    decoder, latents, ev, values = build("four maps")
+@both
+def test_a_fresh_mask_is_mostly_shut(kind):
+    decoder, latents, ev, values = build("four maps", kind)
     assert 0.1 < decoder(latents, ev, values).sigmoid().mean() < 0.5
 
 

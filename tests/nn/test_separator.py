@@ -165,19 +165,6 @@ def test_chunks_of_an_odd_length_are_refused():
     assert [default_chunk(frames) for frames in (1, 2, 313, 9999)] == [2, 2, 26, 142]
 
 
-@pytest.mark.parametrize("frames", [1, 2, 37])
-@pytest.mark.parametrize("kind", MASKERS)
-def test_mask_networks_take_any_length_and_batch(kind, frames):
-    torch.manual_seed(0)
-    net = MASKERS[kind](8, **({"heads": 2, "hidden": 16} if kind == "dual_path" else {})).eval()
-    x = noise(3, 8, frames)
-    with torch.no_grad():
-        y = net(x)
-        assert y.shape == x.shape
-        assert torch.isfinite(y).all()
-        torch.testing.assert_close(net(x[1:2])[0], y[1], rtol=1e-4, atol=1e-5)
-
-
 def test_a_tcn_looks_as_far_as_its_dilations_say():
     torch.manual_seed(0)
     net = TCN(4, blocks=3)

@@ -2,31 +2,17 @@
 
 import pytest
 import torch
-from decoder_cases import CASES, maps
+from decoder_cases import maps
 from torch.nn import functional as F
 
 from audioxai.nn import SoundDecoder
 
-COARSE = ([(6, 3), (5, 2)], (4, 3), 12, 21)
 
-
-def build(case=COARSE, width=8, **options):
-    shapes, steps, rows, frames = case
+def build(**options):
+    shapes, steps = [(6, 3), (5, 2)], (4, 3)
     torch.manual_seed(0)
-    decoder = SoundDecoder(shapes, width=width, **options)
-    size = (2, frames) if rows == 1 else (2, rows, frames)
-    return decoder, maps(shapes, steps), maps(shapes, steps, seed=1), torch.rand(size) + 0.1
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_the_mask_has_the_size_of_the_values_and_every_parameter_a_gradient(case):
-    decoder, latents, evidence, values = build(CASES[case])
-    logits = decoder(latents, evidence, values)
-    assert logits.shape == values.shape
-    logits.square().sum().backward()
-    for name, parameter in decoder.named_parameters():
-        assert torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.abs().sum() > 0 or case == "single cells", name
+    decoder = SoundDecoder(shapes, width=8, **options)
+    return decoder, maps(shapes, steps), maps(shapes, steps, seed=1), torch.rand(2, 12, 21) + 0.1
 
 
 def by_hand(decoder, latents, evidence, values, grid=None):
@@ -83,15 +69,6 @@ def test_a_second_version_gives_the_same_logits(banded):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_clips_of_a_batch_do_not_mix_and_scale_does_not_matter():
-    decoder, latents, evidence, values = build()
-    whole = decoder(latents, evidence, values)
-    alone = decoder([m[1:] for m in latents], [e[1:] for e in evidence], values[1:])
-    torch.testing.assert_close(alone, whole[1:], rtol=1e-4, atol=1e-5)
-    scaled = decoder([30 * m for m in latents], [e / 30 for e in evidence], values)
-    torch.testing.assert_close(scaled, whole, rtol=1e-3, atol=1e-4)
-
-
 def test_the_same_evidence_elsewhere_steers_alike_but_points_elsewhere():
     decoder, latents, evidence, values = build()
     whole = decoder(latents, evidence, values)
@@ -103,13 +80,3 @@ def test_the_same_evidence_elsewhere_steers_alike_but_points_elsewhere():
     first = decoder(latents, evidence, values)
     torch.testing.assert_close(decoder(latents, [e.flip(3) for e in evidence], values), first, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(decoder(latents, [-e for e in evidence], values), first, atol=1e-4)
-
-
-def test_one_decoder_for_clips_of_any_length_and_silence():
-    decoder, latents, evidence, values = build()
-    for factor in (2, 3):
-        longer = [[m.repeat(1, 1, 1, factor) for m in part] for part in (latents, evidence)]
-        assert decoder(*longer, values.repeat(1, 1, factor)).shape == (2, 12, 21 * factor)
-    silent = decoder([0 * m for m in latents], [0 * e for e in evidence], 0 * values)
-    assert torch.isfinite(silent).all()
-    assert 0.1 < decoder(latents, evidence, values).sigmoid().mean() < 0.5

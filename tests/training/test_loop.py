@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +25,6 @@ from audioxai.training.loop import TrainingOptions, train
 
 HERE = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """A second thread on a busy machine costs tiny layers a hundred times their work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Toy(nn.Module):
@@ -95,20 +87,6 @@ def test_it_learns_and_says_what_happened():
     assert set(fit()[1][0]) == {"epoch", "loss", "twice", "seconds"}
 
 
-def test_the_record_is_the_mean_over_the_batches():
-    losses = []
-
-    def step(batch):
-        found = module.step(batch)
-        losses.append(float(found["loss"].detach()))
-        return found
-
-    module = Toy()
-    _, history = fit(module=module, step=step, epochs=2)
-    assert history[0]["loss"] == pytest.approx(np.mean(losses[:6]))
-    assert history[1]["loss"] == pytest.approx(np.mean(losses[6:]))
-
-
 def test_validation_runs_in_evaluation_mode():
     module = Toy()
     modes = []
@@ -156,14 +134,6 @@ def test_gradients_are_clipped():
     finally:
         handle.remove()
     np.testing.assert_allclose(norms, [0.5] * 6, rtol=1e-3)
-
-
-def test_what_requires_no_gradient_stays():
-    module = Toy()
-    module.line.bias.requires_grad_(False)
-    before = module.line.bias.clone()
-    fit(module=module)
-    assert torch.equal(module.line.bias, before)
 
 
 # Early stopping -------------------------------------------------------------------------------------------------------
@@ -229,16 +199,6 @@ def test_the_best_weights_survive_a_restart(tmp_path):
 # Random numbers -------------------------------------------------------------------------------------------------------
 
 
-def test_the_seed_decides_and_nothing_else():
-    first = weights(fit()[0])
-    random.seed(1)
-    np.random.seed(1)
-    torch.manual_seed(1)
-    assert equal(weights(fit()[0]), first)
-    assert equal(weights(fit(seed=0, progress=True)[0]), first)
-    assert not equal(weights(fit(seed=1)[0]), first)
-
-
 @pytest.mark.parametrize("generator", [None, 7])
 def test_a_shuffling_loader_is_repeatable(generator):
     def loader():
@@ -274,10 +234,7 @@ def test_the_callers_random_state_is_left_alone(fails):
             raise RuntimeError("halfway")
         return module.step(batch)
 
-    if fails:
-        with pytest.raises(RuntimeError, match="halfway"):
-            fit(module=module, step=step)
-    else:
+    with pytest.raises(RuntimeError, match="halfway") if fails else nullcontext():
         fit(module=module, step=step)
     assert random.getstate() == before[0]
     assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), before[1], strict=True))
@@ -296,9 +253,13 @@ def test_a_step_draws_from_every_generator_by_the_seed():
         fit(module=module, step=step, epochs=2, **options)
         return found
 
-    first = draws()
+    first, trained = draws(), weights(fit()[0])
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(1)
     assert draws() == first
     assert len(set(first)) == 12
+    assert equal(weights(fit(seed=0, progress=True)[0]), trained)
+    assert not equal(weights(fit(seed=1)[0]), trained)
     assert draws(seed=1) != first
 
 
@@ -325,24 +286,21 @@ def test_a_generator_is_enough_for_one_epoch_only():
         fit(b for b in batches())
 
 
-@pytest.mark.parametrize("loader", [[], (), iter(()), DataLoader(TensorDataset(torch.zeros(0, 3), torch.zeros(0)))])
-def test_an_empty_loader(loader):
-    with pytest.raises(InputError, match="the loader yields no batch; pass"):
-        fit(loader)
-    with pytest.raises(InputError, match="val_loader yields no batch"):
-        fit(val_loader=[])
+EMPTY = DataLoader(TensorDataset(torch.zeros(0, 3), torch.zeros(0)))
 
 
-@pytest.mark.parametrize("loader", [5, batches, Toy])
-def test_what_is_no_loader(loader):
-    with pytest.raises(InputError, match="a loader is a list of batches or a DataLoader"):
-        fit(loader)
-    with pytest.raises(InputError, match="a loader is a list"):
-        fit(val_loader=loader)
+@pytest.mark.parametrize("loader", [[], (), iter(()), EMPTY, 5, batches, Toy])
+def test_what_is_no_loader_or_an_empty_one(loader):
+    words = "a loader is a list of batches or a DataLoader" if loader in (5, batches, Toy) else "loader yields no batch"
+    for given in ({"loader": loader}, {"val_loader": loader}):
+        with pytest.raises(InputError, match=words):
+            fit(**given)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_before_the_weights_are_lost(value):
+@pytest.mark.parametrize(("value", "steps"), [(math.nan, 1), (math.inf, 1), (math.nan, 4)])
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_lost(monkeypatch, value, steps):
+    """However late it is read."""
+    monkeypatch.setattr(loop, "_steps_between_looks", lambda _device: steps)
     module = Toy()
     bad = batches()
     bad[2] = (bad[2][0], bad[2][1] * value)
@@ -360,6 +318,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_lost(value):
         ({"lr": 0}, "lr=0"),
         ({"lr": math.nan}, "lr=nan"),
         ({"clip_norm": -1}, "clip_norm=-1"),
+        ({"checkpoint_seconds": -1.0}, "checkpoint_seconds=-1.0"),
+        ({"checkpoint_seconds": math.nan}, "checkpoint_seconds=nan"),
     ],
 )
 def test_options_out_of_range(options, words):
@@ -369,14 +329,12 @@ def test_options_out_of_range(options, words):
 
 def test_mixed_precision_changes_the_digits_and_not_the_weights_type():
     whole, _ = fit(precision="no")
-    for _ in range(2):
-        mixed, history = fit(precision="bf16")
-        again, _ = fit(precision="no")
-        assert all(math.isfinite(record["loss"]) for record in history)
-        assert all(p.dtype == torch.float32 for p in mixed.parameters())
-        assert equal(weights(again), weights(whole))
-        assert not equal(weights(mixed), weights(whole))
-        torch.testing.assert_close(mixed.line.weight, whole.line.weight, rtol=0.1, atol=0.1)
+    mixed, history = fit(precision="bf16")
+    assert all(math.isfinite(record["loss"]) for record in history)
+    assert all(p.dtype == torch.float32 for p in mixed.parameters())
+    assert equal(weights(fit(precision="no")[0]), weights(whole))
+    assert not equal(weights(mixed), weights(whole))
+    torch.testing.assert_close(mixed.line.weight, whole.line.weight, rtol=0.1, atol=0.1)
 
 
 def test_half_precision_on_a_cpu_resumes_to_the_bit(tmp_path):
@@ -439,15 +397,6 @@ def test_a_step_does_not_wait_for_the_device(monkeypatch):
     assert read[3] == read[30]
 
 
-def test_a_loss_that_is_read_late_loses_no_weights(monkeypatch):
-    monkeypatch.setattr(loop, "_steps_between_looks", lambda _device: 4)
-    module, bad = Toy(), batches()
-    bad[1] = (bad[1][0], bad[1][1] * math.nan)
-    with pytest.raises(InputError, match=r"batch 1 in epoch 1 is nan"):
-        fit(bad, module=module)
-    assert all(torch.isfinite(p).all() for p in module.parameters())
-
-
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
@@ -481,27 +430,15 @@ def test_a_run_resumes_to_the_bit(tmp_path, loader, precision):
             assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
 
 
-def test_a_finished_run_is_not_run_again(tmp_path):
-    first, history = fit(checkpoint=tmp_path / "run")
-    again, same = fit("no loader is read", module=Toy(5), step=None, checkpoint=tmp_path / "run")
-    assert equal(weights(first), weights(again))
-    assert same == history
-
-
 @pytest.mark.parametrize(("seconds", "saved"), [(0.0, [1, 2, 3, 4]), (1e9, [4])])
 def test_checkpoints_may_be_rare_but_for_the_last(tmp_path, monkeypatch, seconds, saved):
     save, epochs = run_state.RunState.save, []
     monkeypatch.setattr(run_state.RunState, "save", lambda state, path: (epochs.append(state.epoch), save(state, path)))
-    first, _ = fit(checkpoint=tmp_path / "run", checkpoint_seconds=seconds)
+    first, history = fit(checkpoint=tmp_path / "run", checkpoint_seconds=seconds)
     assert epochs == saved
-    again, _ = fit("no loader is read", module=Toy(5), step=None, checkpoint=tmp_path / "run")  # other seconds
+    again, same = fit("no loader is read", module=Toy(5), step=None, checkpoint=tmp_path / "run")  # other seconds
     assert equal(weights(first), weights(again))
-
-
-@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
-def test_bad_seconds_between_checkpoints(seconds):
-    with pytest.raises(ConfigError, match=f"checkpoint_seconds={seconds}"):
-        TrainingOptions(checkpoint_seconds=seconds)
+    assert same == history
 
 
 def test_tied_weights_are_saved(tmp_path):
@@ -572,26 +509,6 @@ def test_validation_may_begin_with_a_resumed_run(tmp_path):
     assert int(module.epochs) == 6
 
 
-@pytest.mark.parametrize("stage", ["fsync", "replace"])
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch, stage):
-    path, calls, honest = tmp_path / "deep" / "run", [], getattr(os, stage)
-
-    def full(*args):
-        calls.append(args)
-        if len(calls) == 3:
-            raise OSError(28, "No space left on device")
-        return honest(*args)
-
-    monkeypatch.setattr(os, stage, full)
-    with pytest.raises(OutputError, match="No space left"):
-        fit(checkpoint=path)
-    monkeypatch.undo()
-    assert [p.name for p in path.parent.iterdir()] == ["run"]
-    resumed, history = fit(checkpoint=path)
-    assert len(history) == 4
-    assert equal(weights(resumed), weights(fit()[0]))
-
-
 def test_a_checkpoint_in_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="could not write"):
@@ -607,8 +524,8 @@ def test_a_fit_killed_at_any_moment_ends_with_the_same_weights(tmp_path):
     done = subprocess.run(script, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     deaths = json.loads((tmp_path / "deaths.json").read_text())
-    assert len(deaths) == 9
-    assert all(count >= 1 for name, count in deaths.items() if not name.startswith("random")), deaths
+    assert len(deaths) == 6
+    assert all(count >= 1 for count in deaths.values()), deaths
     whole = load_file(tmp_path / "whole.safetensors")
     for name in deaths:
         assert equal(load_file(tmp_path / f"{name}.safetensors"), whole), name

@@ -47,12 +47,6 @@ def test_certainty_and_impossibility_stay_finite_and_certainty_still_pushes(mult
     assert leaf.grad[0, 0].item() == pytest.approx(1.0)
 
 
-def test_mask_out_rises_with_the_probability():
-    p = torch.linspace(0.001, 0.999, 50)
-    for bounded in (True, False):
-        assert (losses.mask_out(p.log(), (1 - p).log(), bounded=bounded).diff() > 0).all()
-
-
 @pytest.mark.parametrize("shape", [(3, 5), (3, 4, 5), (3, 1, 2, 2)])
 def test_sparsity_is_the_mean_of_each_clip(shape):
     mask = torch.rand(shape, dtype=torch.float64)
@@ -105,11 +99,3 @@ def test_diversity_of_prompts(form, seed, prompts):
     for i in range(2):
         expected = oracles.prompt_diversity(masks[:, i].flatten(1).tolist(), text[:, i].tolist(), form)
         assert found[i].item() == pytest.approx(expected, abs=1e-9)
-
-
-def test_paraphrases_may_share_a_mask():
-    mask = torch.rand(1, 1, 3, 5).expand(2, 1, 3, 5)
-    same = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])
-    apart = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
-    assert losses.prompt_diversity(mask, same).item() == pytest.approx(0, abs=1e-6)
-    assert losses.prompt_diversity(mask, apart).item() == pytest.approx(1)

@@ -16,14 +16,6 @@ from audioxai.training.recipes import accuracy, augment, train_classifier
 SAMPLES = 2000
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tones(count, seed=0):
     """Four classes of tones in noise."""
     generator = torch.Generator().manual_seed(seed)

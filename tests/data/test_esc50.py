@@ -4,7 +4,6 @@ import csv
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 import audioxai as ax
 from audioxai.data import ESC50
@@ -72,12 +71,6 @@ def test_clips_are_decoded_once(tree, monkeypatch):
     for _ in range(2):
         data.tensors()
     assert len(calls) == 5
-
-
-def test_it_feeds_a_loader(tree):
-    batches = list(DataLoader(ESC50(tree, seconds=0.5), batch_size=2))
-    assert [tuple(x.shape) for x, _ in batches] == [(2, 8000), (2, 8000), (1, 8000)]
-    assert torch.cat([y for _, y in batches]).tolist() == [2, 1, 2, 0, 3]
 
 
 def test_what_is_no_data_set(tree, tmp_path_factory):

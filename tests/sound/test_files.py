@@ -16,7 +16,6 @@ from audioxai.errors import AudioFileError, ConfigError, InputError, OutputError
 from audioxai.sound import containers
 from audioxai.sound.dsp import resample
 from audioxai.sound.files import AUDIO_SUFFIXES, find_audio, load, save
-from audioxai.support.files import write_whole
 
 RATE = 16_000
 
@@ -318,19 +317,6 @@ def test_folder_that_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"taken/a\.wav"):
         save(tmp_path / "taken" / "a.wav", torch.zeros(10), RATE)
     assert (tmp_path / "taken").read_text() == "x"
-
-
-def test_write_whole_passes_other_errors_on_and_cleans_up(tmp_path: Path) -> None:
-    def fail(file) -> None:
-        file.write(b"half")
-        assert [p.suffix for p in tmp_path.iterdir()] == [".part"]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(tmp_path / "a.json", fail)
-    assert list(tmp_path.iterdir()) == []
-    write_whole(tmp_path / ("long" * 50 + ".json"), lambda file: file.write(b"whole") and None)
-    assert (tmp_path / ("long" * 50 + ".json")).read_bytes() == b"whole"
 
 
 # --- finding ------------------------------------------------------------------------------------------------------

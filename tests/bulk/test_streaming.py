@@ -107,6 +107,18 @@ def test_one_mask_of_all_windows(tmp_path, space, overlap, seconds):
         torch.testing.assert_close(mask[..., n], value, rtol=0, atol=1e-3)
 
 
+def test_the_cross_fade_by_the_book(tmp_path, explainer):
+    clip = recording(tmp_path / "in.wav", 1.75)
+    found = explain_long(explainer, tmp_path / "in.wav", tmp_path / "out", 1, seconds=1.0, overlap=0.25)
+    first, second = explainer.explain(clip[:8000], 1).waveform[0], explainer.explain(clip[6000:], 1).waveform[0]
+    expected = first.tolist()[:6000]
+    for i in range(2000):
+        weight = (i + 0.5) / 2000
+        expected.append((1 - weight) * float(first[6000 + i]) + weight * float(second[i]))
+    expected += second.tolist()[2000:]
+    torch.testing.assert_close(read(found.waveform), torch.tensor(expected), rtol=0, atol=1e-5)
+
+
 def test_each_window_explains_its_own_prediction(tmp_path, explainer):
     recording(tmp_path / "in.wav", 3)
     clip = read(tmp_path / "in.wav")

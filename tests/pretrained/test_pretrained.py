@@ -211,7 +211,6 @@ def test_other_methods_and_targets_without_a_model(cli, plain, tmp_path) -> None
         (["--target", "dgo"], "unknown label 'dgo'; nearest: 'dog'"),
         (["--space", "mel"], "fitted with --space stft"),
         (["--scale", "log1p"], "fitted with --scale magnitude"),
-        (["--classifier", "own:build"], "--model FOLDER is missing"),
     ],
 )
 def test_wrong_usage_without_a_model(cli, plain, tmp_path, options, fault) -> None:

@@ -1,8 +1,6 @@
 """The benchmark on a zero-shot classifier that it trains itself."""
 
-import pytest
 import torch
-from benchmark import trees
 
 import audioxai as ax
 from audioxai.benchmark.networks import trained_network, training_identity
@@ -11,11 +9,6 @@ from audioxai.benchmark.run import run
 from audioxai.benchmark.run_files import Store
 from audioxai.benchmark.settings import Settings
 from audioxai.nn import CompactCLAP
-
-
-@pytest.fixture(scope="module")
-def esc(tmp_path_factory):
-    return trees.esc50(tmp_path_factory.mktemp("data") / "esc")
 
 
 def test_prompts_are_the_labels_and_a_second_one_judges(esc, tmp_path):

@@ -408,3 +408,20 @@ def test_clips_of_their_own_class_are_told_or_left_out(tmp_path):
     frozen = json.loads((tmp_path / "other" / "manifests" / "mixtures.json").read_text())
     for item in frozen["items"]:
         assert item["clip"].split("-")[0] != item["noise"].split("-")[0]
+
+
+def test_lmac_is_read_out_by_its_masks_and_by_its_sounds_beside_lmac_td(esc, tmp_path):
+    said = []
+    settings = Settings(
+        "esc50", esc, tmp_path / "out", conditions=("mixtures",), seconds=1.0, epochs=1, classifier_epochs=2,
+        methods=("lmac", "lmac-heard", "lmac-td-0", "lmac-td-0.75"),
+    )  # fmt: skip
+    scores = run(settings, said.append).tables[0].results.scores
+    names = ["L-MAC (evidence)", "L-MAC (evidence), as heard", "LMAC-TD (alpha 0)", "LMAC-TD (alpha 0.75)"]
+    assert list(scores)[-4:] == names
+    masks, sounds = scores[names[0]], scores[names[1]]
+    for metric in ("MM", "SI-SDR", "SI-SAR", "SIR gain"):
+        torch.testing.assert_close(masks[metric], sounds[metric], equal_nan=True)
+    assert not torch.equal(masks["AD"], sounds["AD"])
+    assert scores[names[2]]["FF"].isfinite().all()
+    assert [line for line in said if line.startswith("fit ")].count("fit L-MAC (evidence), stft, seed 0") == 1

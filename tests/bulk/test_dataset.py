@@ -20,7 +20,6 @@ from dataset_process import OPTIONS, explainer
 
 import audioxai as ax
 from audioxai.bulk import dataset
-from audioxai.commands import main as cli_module
 from audioxai.errors import AudioFileError, ConfigError, MissingDependencyError, OutputError, TargetError
 
 
@@ -393,23 +392,16 @@ def test_broken_results_are_told(folder, tmp_path):
         ax.explain_dataset(explainer(), folder, out, **OPTIONS)
 
 
-def test_the_command(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_command(cli, folder, tmp_path):
     (tmp_path / "mine_for_dataset.py").write_text("import networks\nbuild = networks.log_mel_cnn\n")
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            cli_module.main([str(a) for a in arguments])
-        return ended.value.code, *capsys.readouterr()
-
     own = ("--classifier", "mine_for_dataset:build", "--method", "gradcam", "--target", "rain")
     asked = ("explain-dataset", folder, "--out", "out", *own, "--shard-size", "4", "--longest", "1", "--window", "0.5")
-    code, out, err = run(*asked, "--overlap", "0.1")
+    code, out, err = cli(*asked, "--overlap", "0.1")
     assert (code, out) == (1, f"explained 6 of 7 clip(s); index: {Path('out/index.csv')}\n")
     assert err.count("error: ") == 1
     assert "text.wav' cannot be read as audio" in err
     assert {clip.target for clip in ax.read_dataset("out")} == {"rain"}
     assert json.loads(Path("out/run.json").read_text())["options"]["shard_size"] == 4
-    code, out, err = run(*asked, "--overlap", "0.2")
+    code, out, err = cli(*asked, "--overlap", "0.2")
     assert (code, out) == (2, "")
     assert "options.overlap=0.1, now 0.2" in err

@@ -12,7 +12,6 @@ from torch import nn
 
 import audioxai as ax
 from audioxai.bulk import shard_files as dataset_files
-from audioxai.commands import main as cli_module
 from audioxai.errors import ClassifierError, InputError, OutputError
 
 
@@ -107,15 +106,14 @@ def test_a_network_that_fails_at_one_length_is_told_from_one_that_fails(tmp_path
     assert not list((tmp_path / "lost").glob("shard-*"))
 
 
-def test_the_command_names_the_clip_that_stopped_it(folder, tmp_path, monkeypatch, capsys):
+def test_the_command_names_the_clip_that_stopped_it(cli, folder, monkeypatch):
     def lost(*_arguments, **_options):
         raise RuntimeError("device lost")
 
     monkeypatch.setattr(ax.EnergyMask, "explain", lost)
-    with pytest.raises(SystemExit) as ended:
-        cli_module.main(["explain-dataset", str(folder), "--out", str(tmp_path / "out"), "--method", "energy"])
-    assert ended.value.code == 1
-    assert "error: RuntimeError: device lost; at the clip 'a/0.wav'" in capsys.readouterr().err
+    code, _, err = cli("explain-dataset", folder, "--out", "out", "--method", "energy")
+    assert code == 1
+    assert "error: RuntimeError: device lost; at the clip 'a/0.wav'" in err
 
 
 @pytest.mark.parametrize("where", ["tar", "flac"])

@@ -9,30 +9,7 @@ import soundfile
 import torch
 from commands.shell import RATE, SHORT, shell
 
-from audioxai.commands import main as cli_module
 from audioxai.data import make_event
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch, tmp_path):
-    """Run a command in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli_module.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return ended.value.code, out, err
-
-    return run
-
-
-@pytest.fixture
-def plain(monkeypatch) -> None:
-    """Without pictures, which take most of the time."""
-    for name in ("audioxai.report.plot.figure_png", "audioxai.report.page.overlay_png"):
-        monkeypatch.setattr(name, lambda *_args, **_options: b"picture")
 
 
 @pytest.fixture(scope="session")

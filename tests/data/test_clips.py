@@ -8,7 +8,7 @@ from data.recordings import sound
 from torch.utils.data import DataLoader
 
 import audioxai as ax
-from audioxai.data import ESC50, LabelledClips, SoundFolder, UrbanSound8K
+from audioxai.data import LabelledClips, SoundFolder, UrbanSound8K
 from audioxai.errors import AudioFileError, ConfigError
 from audioxai.sound.files import load
 
@@ -144,14 +144,3 @@ def test_a_data_set_of_ones_own(tmp_path, speech_folder):
         LabelledClips(root, files, [1], ["rain", "wind"])
     with pytest.raises(ConfigError, match=r"not below root"):
         LabelledClips(tmp_path / "other", files, [1, 0], ["rain", "wind"])
-
-
-def test_the_real_speech(data_root):
-    data = SoundFolder(data_root / "speech")
-    assert len(data) == 4
-    assert data.tensors().shape == (4, 80000)
-    for i in range(4):
-        whole = data.whole(i)
-        assert len(whole) > 80000
-        assert torch.equal(whole[:80000], data[i])
-    assert len(ESC50(data_root / "esc10", folds=[1], esc10=True, skip_bad=True, seconds=0.1).bad) == 0

@@ -82,10 +82,22 @@ def test_a_file_is_fetched_once(server, tmp_path):
     assert target.read_bytes() == CONTENT
 
 
-def test_a_cut_connection_is_resumed_in_the_same_call(server, tmp_path):
-    server.cuts = [100_000, 50_000]
+@pytest.mark.parametrize(
+    ("kept", "cuts", "knows_ranges", "asked"),
+    [
+        (b"", [100_000, 50_000], True, [None, "bytes=100000-", "bytes=150000-"]),
+        (b"", [100_000], False, [None, "bytes=100000-"]),  # starts over
+        (CONTENT, [], True, ["bytes=300000-"]),  # needs no more
+        (CONTENT * 2, [], True, ["bytes=600000-", None]),  # of another file
+    ],
+)
+def test_a_part_is_resumed_in_the_same_call(server, tmp_path, kept, cuts, knows_ranges, asked):
+    if kept:
+        (tmp_path / "data.zip.part").write_bytes(kept)
+    server.cuts, server.knows_ranges = list(cuts), knows_ranges
     fetch(server.url, tmp_path / "data.zip", sha256=SHA256)
-    assert server.ranges == [None, "bytes=100000-", "bytes=150000-"]
+    assert server.ranges == asked
+    assert (tmp_path / "data.zip").read_bytes() == CONTENT
 
 
 def test_what_was_kept_is_resumed_in_a_later_call(server, tmp_path):
@@ -100,29 +112,11 @@ def test_what_was_kept_is_resumed_in_a_later_call(server, tmp_path):
     assert (tmp_path / "data.zip").read_bytes() == CONTENT
 
 
-def test_a_server_without_ranges_starts_over(server, tmp_path):
-    server.knows_ranges, server.cuts = False, [100_000]
-    fetch(server.url, tmp_path / "data.zip", sha256=SHA256)
-    assert server.ranges == [None, "bytes=100000-"]
-
-
 def test_a_server_that_always_cuts_is_given_up(server, tmp_path):
     server.knows_ranges, server.cuts = False, [100_000] * 50
     with pytest.raises(AudioFileError, match="ended after 100000"):
         fetch(server.url, tmp_path / "data.zip", sha256=SHA256, tries=3)
     assert len(server.ranges) == 4
-
-
-def test_a_whole_part_needs_no_more(server, tmp_path):
-    (tmp_path / "data.zip.part").write_bytes(CONTENT)
-    fetch(server.url, tmp_path / "data.zip", sha256=SHA256)
-    assert server.ranges == ["bytes=300000-"]
-
-
-def test_a_part_of_another_file_is_dropped(server, tmp_path):
-    (tmp_path / "data.zip.part").write_bytes(CONTENT * 2)
-    fetch(server.url, tmp_path / "data.zip", sha256=SHA256)
-    assert (tmp_path / "data.zip").read_bytes() == CONTENT
 
 
 def test_a_wrong_checksum_keeps_nothing(server, tmp_path):

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 from browsing import load, press, resize, sounding, wait
+from html_page import HOSTILE
 from listeners import methods
 
 from audioxai.listening import listening_results, listening_test
 from audioxai.listening.page import ListeningTest
-
-HOSTILE = "\"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 
 
 @pytest.fixture(scope="module")

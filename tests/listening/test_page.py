@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
 import torch
+from html_page import HOSTILE, Page, check_that_nothing_is_fetched, data_of
 from listeners import RATE, SAMPLES, Heard, explained, methods
 
-from audioxai.commands import main as cli_module
 from audioxai.errors import ConfigError, OutputError
 from audioxai.explainers.explanation import Explanation, Scores
 from audioxai.listening import listening_test
 from audioxai.listening.stimuli import make_trials
 from audioxai.sound.loudness import loudness
-
-HOSTILE = "\"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>{{7*7}}"
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and all text outside style and script."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.code: dict[str, str] = {}
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        last = self.tags[-1][0] if self.tags else ""
-        if last in ("style", "script") and last not in self.code:
-            self.code[last] = data
-        else:
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +37,7 @@ def sounds(page: str) -> dict[str, torch.Tensor]:
     for tag, attributes in Page(page).tags:
         owner = attributes.get("data-trial") or attributes.get("data-stimulus") or owner
         if tag == "audio":
-            head, _, body = attributes["src"].partition(",")
-            assert head == "data:audio/wav;base64"
-            samples, rate = soundfile.read(io.BytesIO(base64.b64decode(body)), dtype="float32")
+            samples, rate = soundfile.read(io.BytesIO(data_of(attributes["src"], "audio/wav")), dtype="float32")
             assert rate == RATE
             found[owner] = torch.from_numpy(samples)
     return found
@@ -83,7 +52,7 @@ def test_nobody_can_read_the_methods_from_the_page(made: tuple[str, dict[str, An
     for secret in (*methods(), "clip0", "clip1", "anchor", "hidden reference"):
         assert secret.casefold() not in without_sounds
     assert "l-mac" not in page.casefold() and "gradcam" not in page.casefold()
-    assert "dog" in Page(page).text and "sea waves" in Page(page).text  # targets are asked for
+    assert "dog" in Page(page).prose and "sea waves" in Page(page).prose  # targets are asked for
     ids = [a["data-stimulus"] for a in Page(page).all("li")]
     assert len(set(ids)) == 15 and all(re.fullmatch("[0-9a-f]{10}", name) for name in ids)
     assert set(ids) == {s for trial in key["trials"].values() for s in trial["stimuli"]}
@@ -131,15 +100,8 @@ def test_the_test_s_id_knows_every_sound() -> None:
 
 
 def test_nothing_is_fetched_and_only_our_script_may_run(made: tuple[str, dict[str, Any]]) -> None:
-    page = Page(made[0])
-    for _, attributes in page.tags:
-        assert attributes.get("src", "data:").startswith("data:") and "href" not in attributes
-        assert not any(name.startswith("on") or name == "style" for name in attributes)
-    assert not re.search(r"(?:https?:)?//[a-z]|@import|url\(", re.sub(r"data:[^\"]*", "", made[0]))
-    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
-    assert "default-src 'none'" in policy and "unsafe" not in policy
-    for tag, code in page.code.items():
-        assert f"{tag}-src 'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'" in policy
+    check_that_nothing_is_fetched(made[0])
+    assert not any("href" in attributes for _, attributes in Page(made[0]).tags)
 
 
 def test_hostile_names_are_text(tmp_path: Path, made: tuple[str, dict[str, Any]]) -> None:
@@ -152,7 +114,7 @@ def test_hostile_names_are_text(tmp_path: Path, made: tuple[str, dict[str, Any]]
     assert [tag for tag, _ in hostile.tags if tag != "p"] == [tag for tag, _ in plain.tags if tag != "p"]
     assert [sorted(a) for tag, a in hostile.tags if tag != "p"] == [sorted(a) for tag, a in plain.tags if tag != "p"]
     assert hostile.code == plain.code
-    assert hostile.text.count(HOSTILE) == 4 + 1  # title twice, two paragraphs, target
+    assert hostile.prose.count(HOSTILE) == 4 + 1  # title twice, two paragraphs, target
     assert json.loads(key.read_text())["methods"] == [*given]
 
 
@@ -214,18 +176,6 @@ def test_the_key_of_another_test_is_kept(tmp_path: Path) -> None:
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli_module.main([str(a) for a in arguments])
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 def save(heard: Heard, method: str, folder: Path) -> None:

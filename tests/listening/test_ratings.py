@@ -16,7 +16,6 @@ import oracles
 import pytest
 from listeners import answers, methods
 
-from audioxai.commands import main as cli_module
 from audioxai.errors import InputError, OutputError
 from audioxai.listening import listening_results, listening_test
 from audioxai.listening.stimuli import ANCHOR, REFERENCE
@@ -323,26 +322,17 @@ def test_hostile_names_in_tables(tmp_path: Path) -> None:
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-def test_command(
-    key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli_module.main([str(a) for a in arguments])
-        return ended.value.code, *capsys.readouterr()  # type: ignore[return-value]
-
+def test_command(cli: Callable[..., Any], key: Path) -> None:
     Path("in").mkdir()
     panel(key, Path("in"), 6)
     answers(key, Path("in"), "D", deaf)
     answers(key, Path("in"), "P", unfinished(1))
-    code, out, err = run("listening-results", "in", "--key", key, "--out", "out")
+    code, out, err = cli("listening-results", "in", "--key", key, "--out", "out")
     assert (code, err) == (0, "") and "n = 7 listener(s)" in out and "screened out" in out and "'D' (3 of 3)" in out
     assert out.startswith(Path("out/listening.md").read_text().rstrip())
-    code, out, _ = run("listening-results", "in", "--key", key, "--no-screening", "--complete-only")
+    code, out, _ = cli("listening-results", "in", "--key", key, "--no-screening", "--complete-only")
     assert code == 0 and "n = 7 listener(s)" in out and "kept against the rule" in out and "'P' is unfinished" in out
-    code, _, err = run("listening-results", "in", "--key", key, "--out", "out")
+    code, _, err = cli("listening-results", "in", "--key", key, "--out", "out")
     assert code == 1 and "already holds files" in err
-    code, out, err = run("listening-results", "nowhere.json", "--key", key)
+    code, out, err = cli("listening-results", "nowhere.json", "--key", key)
     assert (code, out) == (1, "") and err.startswith("error: 'nowhere.json' cannot be read")

@@ -116,14 +116,6 @@ def test_one_cell_is_the_sparsest_and_simplest_mask():
     assert metric.complexity(mask).item() == 0
 
 
-def test_an_empty_mask_has_no_value_and_spoils_no_other():
-    mask = torch.zeros(2, 3, 3)
-    mask[1, 0, 0] = 1
-    for function in (metric.sparseness, metric.complexity):
-        assert function(mask).isnan().tolist() == [True, False]
-    assert metric.mask_mean(mask).tolist() == pytest.approx([0, 1 / 9])
-
-
 def test_a_signed_map_is_refused():
     for function in (metric.sparseness, metric.complexity):
         with pytest.raises(InputError, match=r"-0\.5"):

@@ -27,39 +27,6 @@ def test_infidelity_of_a_linear_score_is_zero_for_its_weights_and_grows_with_the
         infidelity(score, values, weight[:, :4], moves)
 
 
-def test_infidelity_is_captums():
-    from captum.metrics import infidelity as captums
-
-    classifier, clips = networks.log_mel_cnn(), networks.clips(2, 4000)
-    explainer = ax.Saliency(classifier, space="mel")
-    analysis = explainer.space.analyse(clips)
-    attribution = 100 * explainer.attribute(clips, 1)  # large enough that rounding of the scores does not matter
-    moves = 0.05 * torch.randn(6, *attribution.shape, generator=torch.Generator().manual_seed(0))
-
-    @torch.no_grad()
-    def score(values):
-        return explainer.space.predict(values, analysis)[:, 1]
-
-    found = infidelity(score, analysis.values, attribution, moves)
-    for clip in range(2):
-        given = iter(moves[:, clip])
-
-        def perturb(values, given=given):
-            change = next(given)[None]
-            return change, values - change
-
-        one = analysis.rows(slice(clip, clip + 1))
-
-        def forward(values, one=one):
-            with torch.no_grad():
-                return explainer.space.predict(values, one)[:, 1]
-
-        expected = captums(
-            forward, perturb, one.values, attribution[clip : clip + 1], n_perturb_samples=6, max_examples_per_batch=1
-        )
-        assert found[clip].item() == pytest.approx(expected.item(), rel=1e-4)
-
-
 class Constant(ax.Explainer):
     def _attribute(self, values, score):
         return torch.ones_like(values)

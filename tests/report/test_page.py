@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import io
 import math
 import re
-from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,55 +14,26 @@ import pytest
 import soundfile
 import torch
 from browsing import load, press, resize, sounding, wait
-from torch import Tensor
+from html_page import HOSTILE, Page, check_that_nothing_is_fetched, data_of
+from report.fakes import RATE, SETTINGS, Fake
 
 from audioxai.errors import InputError, OutputError
+from audioxai.explainers.explanation import Scores
 from audioxai.report import render, write_page
 from audioxai.report.plot import Explained
-from audioxai.sound.dsp import STFT
 
-RATE, SECONDS = 16000, 3
-SETTINGS = STFT(n_fft=512)
-HOSTILE = "\"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>{{7*7}}.wav"
-
-
-@dataclass
-class FakeScores:
-    input: Tensor
-    kept: Tensor
-    removed: Tensor
-
-
-@dataclass
-class Fake:
-    """Two clips of noise, seven classes; class 6, the last one of the first clip's ranking, is the target."""
-
-    input: Tensor
-    waveform: Tensor
-    removed: Tensor
-    mask: Tensor
-    scores: FakeScores
-    target: Tensor | None = field(default_factory=lambda: torch.tensor([6, 0]))
-    target_names: list[str] = field(default_factory=lambda: ["owl", "dog"])
-    names: list[str] = field(default_factory=lambda: ["a.wav", "b.wav"])
-    labels: tuple[str, ...] | None = ("dog", "cat", "rain", "wind", "bell", "car", "owl")
-    method: str = "Loud"
-    space: str = "stft"
-    scale: str = "log1p"
-    approximate: bool = False
-    sample_rate: int = RATE
-    stft: STFT | None = SETTINGS
-
-    def __len__(self) -> int:
-        return len(self.names)
+SECONDS = 3
 
 
 def make(samples: int = RATE * SECONDS) -> Fake:
+    """Two clips of noise, seven classes; class 6, the last one of the first clip's ranking, is the target."""
     noise = 0.2 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0)).clamp(-4, 4)
     falling = torch.tensor([[0.4, 0.3, 0.15, 0.08, 0.04, 0.0299, 0.0001]]).repeat(2, 1)
-    scores = FakeScores(falling, falling.roll(1, 1), torch.full((2, 7), 1 / 7))
-    mask = torch.rand(2, SETTINGS.bins, SETTINGS.frames(samples))
-    return Fake(noise, 0.75 * noise, 0.25 * noise, mask, scores)
+    return Fake(
+        noise, 0.75 * noise, 0.25 * noise, torch.rand(2, SETTINGS.bins, SETTINGS.frames(samples)),
+        Scores(falling, falling.roll(1, 1), torch.full((2, 7), 1 / 7)), torch.tensor([6, 0]), ["owl", "dog"],
+        labels=("dog", "cat", "rain", "wind", "bell", "car", "owl"), method="Loud", scale="log1p",
+    )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -89,44 +57,6 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Page(HTMLParser):
-    """Tags with their attributes, text by the tag that holds it, and table rows."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.text: dict[str, list[str]] = {}
-        self.rows: list[str] = []
-        self._open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag == "tr":
-            self.rows.append("")
-        if tag not in ("meta", "img", "source", "br", "rect"):
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._open:
-            assert self._open.pop() == tag, f"{tag} closes another tag"
-
-    def handle_data(self, data: str) -> None:
-        if self._open:
-            self.text.setdefault(self._open[-1], []).append(data)
-        if "tr" in self._open:
-            self.rows[-1] += f"{data} "
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def data_of(address: str, kind: str) -> bytes:
-    head, _, body = address.partition(",")
-    assert head == f"data:{kind};base64"
-    return base64.b64decode(body, validate=True)
-
-
 def test_structure() -> None:
     explained: Explained = make(samples=RATE)
     page = Page(render([explained, explained], title="Two runs"))
@@ -143,19 +73,7 @@ def test_structure() -> None:
 
 
 def test_nothing_is_fetched_and_only_our_script_may_run() -> None:
-    text = rendered()
-    page = Page(text)
-    for _, attributes in page.tags:
-        for name in ("src", "srcset", "href"):
-            assert attributes.get(name, "#").startswith(("data:", "#"))
-    assert not re.search(r"(?:https?:)?//[a-z]|@import|url\(", re.sub(r"data:[^\"]*", "", text))
-    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
-    assert "default-src 'none'" in policy and "unsafe" not in policy
-    for tag in ("script", "style"):
-        code = "".join(page.text[tag])
-        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}'" in policy
-    assert not any(name.startswith("on") or name == "style" for _, attributes in page.tags for name in attributes)
+    check_that_nothing_is_fetched(rendered())
 
 
 def test_hostile_names_are_text() -> None:

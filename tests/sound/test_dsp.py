@@ -27,6 +27,7 @@ SETTINGS = {
     "odd": STFT(401, 301, 100, "hamming"),
     "rect": STFT(256, hop_length=128, window="rect"),
 }
+UNCENTRED = {"uncentred": STFT(400, 400, 160, "hamming", center=False)}
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -100,24 +101,14 @@ def test_batch_shapes_do_not_change_the_numbers(batch: tuple[int, ...]) -> None:
         close(istft(one, RECIPE, 1000), row, 1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS))
+@pytest.mark.parametrize("name", [*SETTINGS, *UNCENTRED])
 @pytest.mark.parametrize("samples", [700, 1213])
 def test_stft_against_oracle(name: str, samples: int) -> None:
-    s = SETTINGS[name]
+    s = {**SETTINGS, **UNCENTRED}[name]
     waveform = noise(samples, dtype=torch.float64)
-    theirs = oracles.stft(waveform.numpy(), s.n_fft, s.win, s.hop, s.window, pad_mode=s.pad_mode)
+    theirs = oracles.stft(waveform.numpy(), s.n_fft, s.win, s.hop, s.window, s.center, s.pad_mode)
     close(stft(waveform, s), theirs, 1e-12)
     close(stft(waveform.float(), s), theirs.astype(np.complex64), 1e-6)
-
-
-def test_uncentred_stft_against_oracle() -> None:
-    s = STFT(400, 400, 160, "hamming", center=False)
-    waveform = noise(1000, dtype=torch.float64)
-    close(stft(waveform, s), oracles.stft(waveform.numpy(), 400, 400, 160, "hamming", center=False), 1e-12)
-    covered = 400 + 160 * (s.frames(1000) - 1)
-    back = istft(stft(waveform, s), s, 1000)
-    close(back[:covered], waveform[:covered], 1e-12)
-    assert (back[covered:] == 0).all()
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
@@ -151,14 +142,6 @@ def test_a_mask_leaves_no_click_where_only_the_edge_of_the_last_window_lies(samp
     assert back.abs().max() <= waveform.abs().max() * (1 + 1e-5)
     masked = istft(spectrum * noise(*spectrum.shape, seed=3).abs(), s, samples)
     assert masked.abs().max() < 5 * waveform.abs().max()
-
-
-@pytest.mark.parametrize("n_fft", [25, 400, 401])
-@pytest.mark.parametrize("center", [True, False])
-def test_frames_counts_what_stft_gives(n_fft: int, center: bool) -> None:
-    s = STFT(n_fft, hop_length=n_fft // 5, center=center)
-    for samples in range(n_fft, 2 * n_fft, 9):
-        assert stft(torch.zeros(samples), s).shape[-1] == s.frames(samples)
 
 
 def test_recipe_sizes() -> None:
@@ -249,12 +232,6 @@ def test_mel_filters_against_oracle(name: str, scale: str, norm: str | None, tri
     close(ours.double(), theirs, 1e-6)
 
 
-def test_reference_triangles_are_narrower_on_the_right() -> None:
-    standard, reference = (melscale_fbanks(*BANKS["recipe"], triangles=t) for t in ("standard", "reference"))
-    assert (reference <= standard + 1e-6).all()
-    assert reference.sum() < 0.99 * standard.sum()
-
-
 @pytest.mark.parametrize("scale", ["htk", "slaney"])
 def test_mel_scale_and_back(scale: str) -> None:
     hz = torch.tensor([0.0, 1.0, 440.0, 999.9, 1000.0, 1000.1, 8000.0, 22_050.0], dtype=torch.float64)
@@ -263,29 +240,6 @@ def test_mel_scale_and_back(scale: str) -> None:
     close(dsp.mel_to_hz(mel, scale), hz, 1e-12)
     close(dsp.mel_to_hz(mel, scale), [oracles.mel_to_hz(float(m), scale) for m in mel], 1e-12)
     assert (mel.diff() > 0).all()
-
-
-def test_mel_to_hz_at_known_points() -> None:
-    assert float(dsp.hz_to_mel(torch.tensor(1000.0), "htk")) == pytest.approx(999.99, abs=0.01)
-    assert float(dsp.hz_to_mel(torch.tensor(1000.0), "slaney")) == pytest.approx(15.0)
-    assert float(dsp.mel_to_hz(torch.tensor(42.0), "slaney")) == pytest.approx(6400.0, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("options", "quoted"),
-    [
-        ({"f_min": 500.0, "f_max": 400.0}, "f_min=500.0, f_max=400.0"),
-        ({"f_min": -1.0}, "f_min=-1.0"),
-        ({"n_mels": 0}, "n_mels=0"),
-        ({"norm": "area"}, "'area'"),
-        ({"mel_scale": "bark"}, "'bark'"),
-        ({"triangles": "round"}, "'round'"),
-    ],
-)
-def test_bad_mel_options(options: dict, quoted: str) -> None:
-    good = {"n_freqs": 65, "f_min": 0.0, "f_max": 4000.0, "n_mels": 10, "sample_rate": 8000}
-    with pytest.raises(ConfigError, match=quoted):
-        melscale_fbanks(**{**good, **options})
 
 
 @pytest.mark.parametrize("convert", [dsp.hz_to_mel, dsp.mel_to_hz])
@@ -354,15 +308,6 @@ def test_mix_with_silence_is_finite_and_so_is_its_gradient(silent: str) -> None:
 
 
 # --- torchaudio ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("norm", [None, "slaney"])
-@pytest.mark.parametrize("scale", ["htk", "slaney"])
-@pytest.mark.parametrize("name", sorted(BANKS))
-def test_mel_filters_are_torchaudios(name: str, scale: str, norm: str | None) -> None:
-    # torchaudio computes in float32, whose last digit is 5e-4 Hz at 8 kHz in filters some 50 Hz wide.
-    theirs = torchaudio.functional.melscale_fbanks(*BANKS[name], norm, scale)
-    close(melscale_fbanks(*BANKS[name], norm, scale), theirs, 1e-5)
 
 
 def test_spectrograms_and_decibels_are_torchaudios() -> None:

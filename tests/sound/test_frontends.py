@@ -94,12 +94,6 @@ def test_defaults_are_the_recipes_pipeline() -> None:
     assert np.abs(standard - expected).max() > 0.01
 
 
-def test_sizes_of_the_recipe() -> None:
-    waveform = torch.zeros(1, 80_000)
-    assert LogMel(16_000)(waveform).shape == (1, 431, 80)
-    assert LogSTFT(16_000)(waveform).shape == (1, 431, 513)
-
-
 @pytest.mark.parametrize(
     ("rate", "n_fft", "win", "hop"),
     [(16_000, 1024, 372, 186), (44_100, 1024, 1024, 512), (22_050, 1024, 512, 256), (48_000, 2048, 1115, 557)],
@@ -121,13 +115,6 @@ def test_every_entry_gives_the_same_features(clips: torch.Tensor, power: int, la
     assert torch.equal(frontend.from_mel(mel), frontend(clips))
     spectral = LogSTFT(8000, stft=SMALL, power=power, layout=layout)
     assert torch.equal(spectral.from_magnitude(values), spectral(clips))
-
-
-def test_a_clip_gives_the_same_in_any_batch(clips: torch.Tensor) -> None:
-    frontend = LogMel(8000, 12, stft=SMALL)
-    together = frontend(clips)
-    for clip, features in zip(clips, together, strict=True):
-        torch.testing.assert_close(frontend(clip[None])[0], features, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [LogMel, LogSTFT])
@@ -197,6 +184,7 @@ def test_bad_options(kind, options: dict, quoted: str) -> None:
     [
         ({"n_mels": 0}, "n_mels=0"),
         ({"f_min": 9000.0}, "f_min=9000.0, f_max=8000.0"),
+        ({"f_min": -1.0}, "f_min=-1.0"),
         ({"mel_scale": "bark"}, "'bark'"),
         ({"norm": "max"}, "'max'"),
         ({"triangles": "square"}, "'square'"),

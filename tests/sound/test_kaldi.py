@@ -1,4 +1,4 @@
-"""Kaldi's filter banks against a naive version, torchaudio's and, where it is installed, AST's extractor."""
+"""Kaldi's filter banks against a naive version and, where it is installed, AST's extractor."""
 
 from __future__ import annotations
 
@@ -13,15 +13,6 @@ import audioxai as ax
 from audioxai.errors import ConfigError, InputError
 from audioxai.sound.kaldi import kaldi_fbank
 
-OPTIONS = {
-    "defaults": {},
-    "ast": {"window_type": "hanning", "num_mel_bins": 128},
-    "other": {
-        "window_type": "hamming", "num_mel_bins": 40, "low_freq": 50.0, "high_freq": -400.0, "frame_length": 30.0,
-        "frame_shift": 7.0, "preemphasis_coefficient": 0.5, "remove_dc_offset": False,
-    },
-    "slow": {"window_type": "rectangular", "sample_frequency": 8000.0},
-}  # fmt: skip
 CLIP = torch.from_numpy(oracles.synthetic_clip(0.3, 16_000))[None]
 
 
@@ -38,26 +29,15 @@ def test_against_the_oracle(window: str) -> None:
 
 def test_frames_preemphasis_and_offset_against_the_oracle() -> None:
     clip = CLIP[:, :1500] + 0.3
-    options = {"frame_length": 30.0, "frame_shift": 7.0}
-    ours = kaldi_fbank(clip, num_mel_bins=12, preemphasis_coefficient=0.5, remove_dc_offset=False, **options)
-    expected = oracles.kaldi_fbank(
-        clip[0].numpy(), 16_000, 12, 20.0, 8000.0, "povey", preemphasis=0.5, dc=False, **options
-    )
-    np.testing.assert_allclose(ours[0].numpy(), expected, rtol=0, atol=1e-5)
+    for rate, high in ((16_000, 0.0), (8000, -400.0)):  # below zero: counted from half the rate
+        options = {"sample_frequency": rate, "high_freq": high, "frame_length": 30.0, "frame_shift": 7.0}
+        ours = kaldi_fbank(clip, preemphasis_coefficient=0.5, remove_dc_offset=False, **options)
+        expected = oracles.kaldi_fbank(
+            clip[0].numpy(), rate, 23, 20.0, rate / 2 + high, "povey", 30.0, 7.0, preemphasis=0.5, dc=False
+        )
+        np.testing.assert_allclose(ours[0].numpy(), expected, rtol=0, atol=1e-5)
     with_offset = kaldi_fbank(clip, num_mel_bins=12)
     torch.testing.assert_close(with_offset, kaldi_fbank(clip - 0.3, num_mel_bins=12), rtol=0, atol=1e-3)
-    assert (ours - kaldi_fbank(clip, num_mel_bins=12, **options)).abs().max() > 1
-
-
-@pytest.mark.filterwarnings("ignore:At least one mel filter")
-@pytest.mark.parametrize("name", OPTIONS)
-def test_torchaudio_agrees(name: str) -> None:
-    from torchaudio.compliance import kaldi
-
-    clip = CLIP.double()
-    # Its filters are float32: where the one bin of a narrow band has a small weight, that is off by some 1e-5 of 1.
-    theirs = kaldi.fbank(clip, **OPTIONS[name])
-    torch.testing.assert_close(kaldi_fbank(clip, **OPTIONS[name])[0], theirs, rtol=0, atol=1e-4)
 
 
 def extractor():
@@ -92,12 +72,6 @@ def check_ast(clip: torch.Tensor) -> None:
 def test_it_is_asts_extractor(samples: int, level: float, seed: int) -> None:
     clip = level * torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
     check_ast(clip)
-
-
-@pytest.mark.filterwarnings("ignore:At least one mel filter")
-def test_it_is_asts_extractor_on_real_clips(data_root) -> None:
-    for file in sorted((data_root / "esc10" / "audio").iterdir())[::80]:
-        check_ast(ax.load(file, 16_000)[0].reshape(1, -1))
 
 
 def test_the_gradient_is_right_and_finite_on_silence() -> None:

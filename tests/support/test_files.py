@@ -7,7 +7,6 @@ import stat
 
 import pytest
 
-from audioxai.errors import OutputError
 from audioxai.support.files import write_bytes, write_whole
 
 
@@ -23,14 +22,14 @@ def test_files_have_the_permissions_that_the_user_gives_new_ones(tmp_path, mask)
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
-def test_a_failure_leaves_what_was_there(tmp_path):
-    write_bytes(tmp_path / "file", b"first")
+def test_write_whole_passes_other_errors_on_and_cleans_up(tmp_path):
+    def fail(file):
+        file.write(b"half")
+        assert [p.suffix for p in tmp_path.iterdir()] == [".part"]
+        raise KeyboardInterrupt
 
-    def write(file):
-        file.write(b"sec")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OutputError, match="could not write .*file': No space left"):
-        write_whole(tmp_path / "file", write)
-    assert (tmp_path / "file").read_bytes() == b"first"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "a.json", fail)
+    assert list(tmp_path.iterdir()) == []
+    write_whole(tmp_path / ("long" * 50 + ".json"), lambda file: file.write(b"whole") and None)
+    assert (tmp_path / ("long" * 50 + ".json")).read_bytes() == b"whole"

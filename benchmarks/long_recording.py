@@ -22,7 +22,7 @@ import soundfile
 import torch
 
 import audioxai as ax
-from audioxai.bulk.shard_files import ExplainedClip
+from audioxai.bulk.shard_storage import ExplainedClip
 from audioxai.data import EVENTS, make_scene
 from audioxai.sound.dsp import resample
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from audioxai.bulk.shard import Shard, Work
-from audioxai.bulk.shard_files import INDEX, RUN, read_dataset, shard_name, write_index
+from audioxai.bulk.shard_storage import INDEX, RUN, read_dataset, shard_name, write_index
 from audioxai.bulk.sources import SourceLike, open_source
 from audioxai.bulk.streaming import check_windows
 from audioxai.classifiers.targets import TargetLike, parse_target

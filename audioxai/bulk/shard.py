@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from audioxai.bulk.mask_files import MaskWriter
-from audioxai.bulk.shard_files import ShardWriter, key_of, write_flac
+from audioxai.bulk.shard_storage import ShardWriter, key_of, write_flac
 from audioxai.bulk.sources import Source
 from audioxai.bulk.streaming import Window, explain_long, target_scores
 from audioxai.classifiers.latents import PROBE_SECONDS

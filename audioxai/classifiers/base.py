@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.classifiers.latents import LatentLayer, Layers, choose_layers, name_of, read_layers, scaled_gradient
-from audioxai.classifiers.turns import turn_of
+from audioxai.classifiers.locks import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
 from audioxai.support.identity import describe, digest_of
 

@@ -56,7 +56,7 @@ def fit(
     if resume:
         run.require_interrupted()
     with output_folder(out, overwrite=overwrite or resume):
-        from audioxai.data.folder import clips_of, labelled_clips_of, loader_of
+        from audioxai.data.class_folders import clips_of, labelled_clips_of, loader_of
         from audioxai.explainers import LMAC
 
         if classifier is not None:

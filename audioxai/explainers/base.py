@@ -18,10 +18,10 @@ from torch import Tensor
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target, TargetLike, parse_target
 from audioxai.errors import ClassifierError, ConfigError, InputError, nearest
+from audioxai.explainers.batch_result import Solution, join
 from audioxai.explainers.explanation import Explanation, Scores
-from audioxai.explainers.score import Score, check_logits
-from audioxai.explainers.solution import Solution, join
-from audioxai.masking.normalise import Normalise, to_mask
+from audioxai.explainers.target_score import Score, check_logits
+from audioxai.masking.attribution_to_mask import Normalise, to_mask
 from audioxai.masking.spaces import Analysis, Scale, Space, make_space
 from audioxai.sound.inputs import WaveformLike, as_waveform
 from audioxai.support.identity import describe, option_names, options_of
@@ -41,7 +41,7 @@ class Explainer:
         space: where the mask lives: ``"stft"``, ``"mel"``, ``"waveform"`` or a :class:`audioxai.masking.spaces.Space`.
         scale: what the mask multiplies, ``"log1p"`` or ``"magnitude"``; ignored when ``space`` is an object.
         max_batch: most rows in one forward pass, which bounds the memory; results do not depend on it.
-        normalise: how attributions become masks, see :func:`audioxai.masking.normalise.to_mask`.
+        normalise: how attributions become masks, see :func:`audioxai.masking.attribution_to_mask.to_mask`.
         seed: of the methods that draw at random; the draw for a clip depends on it and on the clip alone.
         heard: ask for the scores of the sounds, phase and all, in place of those of the masked values.
     """

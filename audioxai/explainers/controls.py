@@ -12,7 +12,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target
 from audioxai.explainers.base import Explainer, Solution
 from audioxai.explainers.registry import register
-from audioxai.explainers.score import Score, generators_of
+from audioxai.explainers.target_score import Score, generators_of
 from audioxai.masking.spaces import Analysis
 from audioxai.support import options
 

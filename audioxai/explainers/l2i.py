@@ -22,7 +22,7 @@ from audioxai.explainers.base import Solution
 from audioxai.explainers.evidence import score_gradient
 from audioxai.explainers.learned import LearnedExplainer
 from audioxai.explainers.registry import register
-from audioxai.explainers.score import generators_of
+from audioxai.explainers.target_score import generators_of
 from audioxai.masking.spaces import Analysis
 from audioxai.nn.interpreter import (
     ActivationDecoder,

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from audioxai.errors import ConfigError, nearest
-from audioxai.metrics import complexity, curves, localisation, probabilities, robustness, sound
+from audioxai.metrics import audio_quality, complexity, curves, localisation, probabilities, robustness
 from audioxai.metrics.base import Group, Metric
 
 __all__ = [
     "CLASSES", "GROUND_TRUTH", "METRICS", "PUBLISHED", "SOUND", "STANDARD", "column_of", "find_metrics", "register",
 ]  # fmt: skip
 
-_FILES = (probabilities, complexity, localisation, sound, curves, robustness)
+_FILES = (probabilities, complexity, localisation, audio_quality, curves, robustness)
 
 
 def register(entries: Iterable[Metric]) -> dict[str, Metric]:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from audioxai.data.folder import clips_of, labelled_clips_of, loader_of
+from audioxai.data.class_folders import clips_of, labelled_clips_of, loader_of
 from audioxai.errors import AudioFileError, ConfigError
 
 RATE = 8000

@@ -8,7 +8,7 @@ from torch import nn
 
 import audioxai as ax
 from audioxai.errors import ClassifierError, ConfigError, InputError
-from audioxai.explainers.score import generators_of
+from audioxai.explainers.target_score import generators_of
 
 METHODS = [ax.Saliency, ax.InputXGradient, ax.SmoothGrad, ax.IntegratedGradients]
 

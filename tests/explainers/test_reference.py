@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 import audioxai as ax
 from audioxai.errors import ConfigError
-from audioxai.explainers.score import generators_of
+from audioxai.explainers.target_score import generators_of
 
 CLIPS = networks.clips(2, 4000)
 PUBLISHED = [

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import audioxai as ax
-from audioxai.explainers.score import generators_of
+from audioxai.explainers.target_score import generators_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

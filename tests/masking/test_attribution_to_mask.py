@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import audioxai as ax
 from audioxai.errors import ConfigError
-from audioxai.masking.normalise import to_mask
+from audioxai.masking.attribution_to_mask import to_mask
 
 maps = st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=40)
 

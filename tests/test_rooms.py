@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import imports
@@ -72,3 +73,11 @@ def test_a_circle_is_found_however_long(tmp_path):
     files = {f"nn.{name}": f"import audioxai.nn.{other}" for name, other in ("ab", "bc", "ca", "da")}
     graph = imports.imports(package(tmp_path, **{"nn.__init__": "import audioxai.nn.d"}, **files))
     assert imports.circles(graph) == [["nn.a", "nn.b", "nn.c"]]
+
+
+def test_contributing_names_files_that_exist():
+    named = re.findall(
+        r"`((?:audioxai|tests|benchmarks|docs|examples)/[\w/.-]+)`", (ROOT / "CONTRIBUTING.md").read_text()
+    )
+    assert len(named) > 10
+    assert not [path for path in named if not (ROOT / path).exists()]

@@ -159,7 +159,7 @@ def choose_layers(
     found: dict[str, LatentLayer] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for name in runs[0]:
-        layer = _read_axes(name, [shapes.get(name) for shapes in runs], axes.get(name))
+        layer = _read_axes(name, [shapes.get(name) for shapes in runs], axes)
         if layer is not None:
             found[name] = layer
             shape = runs[0][name]
@@ -226,7 +226,7 @@ def _dry_runs(
 
 
 def _time_axes(network: nn.Module, run: Callable[[Tensor], Any], samples: int) -> dict[str, int | None]:
-    """For each module the axis along which its output of a burst moves with the burst; ``None`` where it is unclear."""
+    """For each module that hears a burst the axis along which its output moves too; ``None`` where it is unclear."""
     generator = torch.Generator().manual_seed(0)
     quiet = 1e-3 * torch.randn(samples, generator=generator)
     burst = 0.3 * torch.randn(max(1, samples // 8), generator=generator)
@@ -239,7 +239,9 @@ def _time_axes(network: nn.Module, run: Callable[[Tensor], Any], samples: int) -
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             tensor = _first_tensor(output)
             if tensor is not None and len(tensor) == 3 and tensor.ndim in (3, 4):
-                axes[name] = _moving_axis(tensor.float().diff(dim=0).square())
+                response = tensor.float().diff(dim=0).square()
+                if response.any():
+                    axes[name] = _moving_axis(response)
 
         return hook
 
@@ -297,8 +299,8 @@ def _hooked(
             handle.remove()
 
 
-def _read_axes(name: str, shapes: Sequence[torch.Size | None], moving: int | None) -> LatentLayer | None:
-    """How to read a layer from its shapes for clips of different lengths, and the axis along which a sound moves.
+def _read_axes(name: str, shapes: Sequence[torch.Size | None], axes: Mapping[str, int | None]) -> LatentLayer | None:
+    """How to read a layer from its shapes for clips of different lengths, and the axes along which a sound moves.
 
     None if it carries no map over time.
     """
@@ -307,11 +309,15 @@ def _read_axes(name: str, shapes: Sequence[torch.Size | None], moving: int | Non
         return None
     if len(shapes) == 2:
         growing = [axis for axis in range(1, len(shape)) if shapes[1][axis] != shape[axis]]  # type: ignore[index]
-        if growing != [moving] and (len(shape) == 3 or len(growing) != 1 or growing[0] == 1):
+        if len(growing) != 1 or (len(shape) == 4 and growing[0] == 1):
             return None
-        moving = growing[0]
-    if moving is None or shape[moving] < 2:
+        axis: int | None = growing[0]
+        if len(shape) == 3 and axes.get(name, axis) != axis:  # tokens of patches in rows grow too
+            return None
+    else:
+        axis = axes.get(name)
+    if axis is None or shape[axis] < 2:
         return None
     if len(shape) == 4:
-        return LatentLayer(name, "map", moving)
-    return LatentLayer(name, "sequence" if moving == 2 else "tokens", moving)
+        return LatentLayer(name, "map", axis)
+    return LatentLayer(name, "sequence" if axis == 2 else "tokens", axis)

@@ -11,7 +11,7 @@ from dataset_process import OPTIONS, explainer
 from torch import nn
 
 import audioxai as ax
-from audioxai.bulk import shard_files as dataset_files
+from audioxai.bulk import shard_storage as dataset_files
 from audioxai.errors import ClassifierError, InputError, OutputError
 
 

@@ -131,7 +131,7 @@ def test_what_cannot_be_randomised():
     with pytest.raises(ConfigError, match="no layer 'tail'"):
         cascading_randomisation(ax.EnergyMask(classifier), clips, layers=["tail"])
     found = cascading_randomisation(ax.EnergyMask(classifier), clips, layers=["head"])
-    with pytest.raises(ConfigError, match="SSIM, Spearman"):
+    with pytest.raises(ConfigError, match="'SSIM', 'Spearman'"):
         found.curve("cosine")
 
     class Bare(nn.Module):

@@ -594,3 +594,67 @@ def prompt_diversity(masks: list[list[float]], text: list[list[float]], form: st
             else:
                 found.append(-sum(abs(x - y) for x, y in zip(masks[i], masks[k], strict=True)) / len(masks[i]))
     return sum(found) / len(found) if found else 0.0
+
+
+def band_weights(pitch: list[float], bands: int) -> list[list[float]]:
+    """Linear interpolation of evenly spaced bands at rows of a given place in [0, 1), the last band held to the end."""
+    places = [min(p * bands, bands - 1) for p in pitch]
+    return [[max(0.0, 1 - abs(place - g)) for place in places] for g in range(bands)]
+
+
+def in_bands(column: list[float], pitch: list[float], bands: int) -> list[float]:
+    """Averages of rows in bands, each row weighted as it is interpolated; between its neighbours where none is near."""
+    places = [min(p * bands, bands - 1) for p in pitch]
+    found = []
+    for g, weights in enumerate(band_weights(pitch, bands)):
+        if sum(weights) >= 1e-3:
+            found.append(sum(w * x for w, x in zip(weights, column, strict=True)) / sum(weights))
+        else:
+            found.append(float(np.interp(g, places, column)))
+    return found
+
+
+def view_of_values(values: np.ndarray, gradient: np.ndarray, pitch: list[float], bands: int) -> np.ndarray:
+    """Evidence of one clip's values (F, N) for and against, averaged in bands, over the mean of both: (2, G, N)."""
+    signs = [np.maximum(values * gradient, 0), np.maximum(-values * gradient, 0)]
+    planes = np.array([np.transpose([in_bands(list(column), pitch, bands) for column in part.T]) for part in signs])
+    return np.log1p(planes / planes.mean())
+
+
+def resized(column: list[float], size: int) -> list[float]:
+    """A triangle around each new place, as wide as the old steps or the new ones, whichever are wider."""
+    scale = len(column) / size
+    width, found = max(1.0, scale), []
+    for i in range(size):
+        centre = (i + 0.5) * scale - 0.5
+        weights = [max(0.0, 1 - abs(j - centre) / width) for j in range(len(column))]
+        found.append(sum(w * x for w, x in zip(weights, column, strict=True)) / sum(weights))
+    return found
+
+
+def view_of_depth(h: np.ndarray, slope: np.ndarray, rows: int, to_bands: np.ndarray, frames: int) -> np.ndarray:
+    """One clip's latents (C, H, W) as evidence for and against and level, in bands: (3, G, N).
+
+    Maps are stretched to ``rows`` rows, and these weighted into the bands by ``to_bands`` (R, G).
+    """
+    c, height, width = h.shape
+    planes = np.zeros((3, height, width))
+    for i in range(height):
+        for j in range(width):
+            evidence = [h[k, i, j] * slope[k, i, j] for k in range(c)]
+            planes[0, i, j] = sum(e for e in evidence if e > 0)
+            planes[1, i, j] = sum(-e for e in evidence if e < 0)
+            planes[2, i, j] = math.sqrt(sum(h[k, i, j] ** 2 for k in range(c)) / c)
+    planes[:2] = np.log1p(planes[:2] / planes[:2].mean())
+    planes[2] = planes[2] / planes[2].mean() - 1
+    tall = np.array([np.transpose([resized(list(column), rows) for column in plane.T]) for plane in planes])
+    wide = np.array([[resized(list(row), frames) for row in plane] for plane in tall])
+    return np.einsum("rg,prn->pgn", to_bands, wide)
+
+
+def view_of_sound(values: np.ndarray, pitch: list[float], bands: int) -> np.ndarray:
+    """One clip's level (F, N) in decibels of no unit, in deviations, and less its row's mean, in bands: (2, G, N)."""
+    level = np.log(np.abs(values) + 1e-4)
+    level = (level - level.mean()) / (level.std() + 1e-3)
+    planes = [level, level - level.mean(1, keepdims=True)]
+    return np.array([np.transpose([in_bands(list(column), pitch, bands) for column in part.T]) for part in planes])

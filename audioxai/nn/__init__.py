@@ -4,6 +4,7 @@ from audioxai.nn.clap import CompactCLAP, NgramEncoder
 from audioxai.nn.classifiers import CNN14, CompactCNN, WaveformCNN
 from audioxai.nn.decoder import EvidenceDecoder
 from audioxai.nn.filterbank import Filterbank, FourierFilterbank, LearnedFilterbank
+from audioxai.nn.general_decoder import GeneralDecoder
 from audioxai.nn.separator import Separator
 from audioxai.nn.sepformer import DualPath
 from audioxai.nn.sound_decoder import SoundDecoder
@@ -18,6 +19,7 @@ __all__ = [
     "EvidenceDecoder",
     "Filterbank",
     "FourierFilterbank",
+    "GeneralDecoder",
     "LearnedFilterbank",
     "NgramEncoder",
     "Separator",

@@ -1,0 +1,267 @@
+"""L-MAC without fitting: one decoder, fitted over a zoo of networks, explains a network that it never met.
+
+    python examples/general_decoder.py --data FOLDER --out runs/general
+    python examples/general_decoder.py --data FOLDER --out runs/general --leave-out tokens --evaluate
+
+FOLDER holds ESC-50's layout in esc50/ and esc10/, UrbanSound8K's in us8k/, and readings in speech/. Networks, clips and
+fits are kept in --out and reused; a run that was stopped goes on where it was. Nothing is fitted on ESC-50's fold 5 or
+UrbanSound8K's fold 10, on which --evaluate explains networks that had no part in the fit: the shipped one, and the
+members that were left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from zoo import ZOO, Clips, Data, Member, trained
+
+import audioxai as ax
+from audioxai.classifiers.targets import Target
+from audioxai.explainers.base import Solution
+from audioxai.explainers.view import PLANES, band_weights, depths_of, read_view
+from audioxai.masking.spaces import Analysis
+from audioxai.metrics import cascading_randomisation, evaluate
+from audioxai.nn.general_decoder import GeneralDecoder
+from audioxai.training.loop import TrainingOptions, train
+
+METRICS = ("AI", "AD", "AG", "FF", "Fid-In", "MM")
+SPACES = (("stft", "magnitude"), ("stft", "log1p"), ("mel", "magnitude"), ("waveform", "magnitude"))
+SHARES = (0.7, 0.1, 0.1, 0.1)  # of the steps
+PER_EPOCH = 40  # steps between two checkpoints
+
+
+class General(ax.LMAC):
+    """L-MAC with the decoder for every network; losses and mixtures are L-MAC's.
+
+    Args:
+        classifier: the wrapped network.
+        decoder: fitted, or being fitted.
+        empty: weight of an empty mask for evidence that means nothing.
+        **base: see :class:`audioxai.LMAC`.
+    """
+
+    def __init__(self, classifier: ax.AudioClassifier, decoder: nn.Module, *, empty: float = 0.0, **base: Any) -> None:
+        super().__init__(classifier, **base)
+        self.decoder_ = decoder
+        self.empty = empty
+        self.stranger: ax.AudioClassifier | None = None  # the network with random weights
+        with classifier.frozen():
+            self.layers = depths_of(classifier)
+        self.rows = band_weights(self.space, classifier.device)
+
+    def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
+        logits, views = read_view(self.classifier, self.space, analysis, targets, layers=self.layers)
+        with torch.no_grad():
+            return [
+                Solution(self.decoder(view.planes, analysis.values, self.rows).sigmoid(), logits, view.target)
+                for view in views
+            ]
+
+    def _draw(self, waveform: Tensor, target: Target) -> tuple[Tensor, Analysis, Target]:
+        with torch.no_grad():
+            analysis = self.space.analyse(waveform)
+        self.logits, [view] = read_view(self.classifier, self.space, analysis, [target], layers=self.layers)
+        self.view = view
+        return self.decoder(view.planes, analysis.values, self.rows), analysis, view.target
+
+    def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
+        losses = super().training_step(waveform)
+        if self.empty:
+            with torch.no_grad():
+                analysis = self.space.analyse(waveform)
+                planes = self._meaningless(analysis)
+            drawn = self.decoder(planes, analysis.values, self.rows)
+            losses["empty"] = F.softplus(drawn.float()).mean()  # -log(1 - mask)
+            losses["loss"] = losses["loss"] + self.empty * losses["empty"]
+        return losses
+
+    def _meaningless(self, analysis: Analysis) -> Tensor:
+        """Planes (B, P, G, N) whose evidence says nothing about the clips, of one of three kinds."""
+        kind = int(torch.randint(3, ()))
+        if kind == 0:  # of the network with random weights
+            if self.stranger is None:
+                self.stranger = copy.deepcopy(self.classifier)
+            randomise(self.stranger.network)
+            return self._planes(self.stranger, analysis, Target(predicted=True))
+        logits = self.logits
+        if kind == 1 and logits.shape[1] > 2:  # of a class that is not there
+            draw = logits - 1e4 * (logits > logits.median(1, keepdim=True).values)
+            return self._planes(self.classifier, analysis, Target(classes=draw.softmax(1).multinomial(1)[:, 0]))
+        planes = self._planes(self.classifier, analysis, Target(predicted=True))
+        planes[:, :-2] = planes[:, :-2].roll(1, 0)[:, :, torch.randperm(planes.shape[2])]  # of another clip, shuffled
+        return planes
+
+    def _planes(self, classifier: ax.AudioClassifier, analysis: Analysis, target: Target) -> Tensor:
+        space = copy.copy(self.space)
+        space.classifier = classifier
+        return read_view(classifier, space, analysis, [target], layers=self.layers)[1][0].planes
+
+
+def randomise(network: nn.Module) -> None:
+    """Xavier-uniform weights, biases of 0.01, normalisation as it is: as in cascading randomisation."""
+    for module in network.modules():
+        if not isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.modules.batchnorm._NormBase):
+            for parameter in module.parameters(recurse=False):
+                nn.init.xavier_uniform_(parameter) if parameter.ndim > 1 else nn.init.constant_(parameter, 0.01)
+
+
+class Turns:
+    """Batches for a step of each member in turn, over and over.
+
+    Args:
+        explainers: of each member, one for each space.
+        clips: of each member.
+        size: clips in a batch.
+        until: time at which to stop, with the checkpoint of the last epoch.
+    """
+
+    def __init__(self, explainers: list[list[General]], clips: list[Clips], size: int, until: float) -> None:
+        self.explainers, self.clips, self.size, self.until = explainers, clips, size, until
+
+    def __len__(self) -> int:
+        return PER_EPOCH
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        order: list[int] = []
+        for _ in range(PER_EPOCH):
+            if time.time() > self.until:
+                raise TimeoutError
+            order = order or torch.randperm(len(self.clips)).tolist()
+            number = order.pop()
+            clips = self.clips[number]
+            space = int(torch.multinomial(torch.tensor(SHARES), 1))
+            index = torch.randint(len(clips.classes), (self.size,))
+            yield {"waveform": clips.crops(index), "explainer": self.explainers[number][space]}
+
+
+def fit(members: list[Member], data: Data, args: argparse.Namespace, file: Path) -> GeneralDecoder:
+    """The general decoder of these members, fitted or read from ``file``."""
+    torch.manual_seed(args.seed)
+    decoder = GeneralDecoder(PLANES).to(memory_format=torch.channels_last)
+    if file.exists():
+        decoder.load_state_dict(load_file(file))
+        return decoder.eval().requires_grad_(False)
+    networks = [trained(member, data, args.out / "networks") for member in members]
+    explainers = [
+        [General(network, decoder, space=space, scale=scale, empty=args.empty) for space, scale in SPACES]
+        for network in networks
+    ]
+    turns = Turns(explainers, [data(m.data, m.rate) for m in members], args.batch, time.time() + 60 * args.minutes)
+    options = TrainingOptions(
+        epochs=max(1, args.steps // PER_EPOCH), lr=2e-3, seed=args.seed, checkpoint=file.with_suffix(".checkpoint"),
+        checkpoint_seconds=60, progress=sys.stderr.isatty(),
+    )  # fmt: skip
+    identity = {"members": [m.name for m in members], "empty": args.empty, "batch": args.batch}
+    seen: list[dict[str, float]] = []
+
+    def step(batch: dict[str, Any]) -> dict[str, Tensor]:
+        losses = batch["explainer"].training_step(batch["waveform"])
+        seen.append({name: float(value.detach()) for name, value in losses.items()})
+        if len(seen) % PER_EPOCH == 0:
+            names = dict.fromkeys(name for one in seen for name in one)
+            means = {name: [one[name] for one in seen if name in one] for name in names}
+            print(time.strftime("%H:%M:%S"), len(seen), {k: round(sum(v) / len(v), 3) for k, v in means.items()},
+                  flush=True)  # fmt: skip
+            seen[:] = []
+        return {"loss": losses["loss"]}
+
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(network.frozen())
+        train(decoder, step, turns, options, name="general decoder", identity=identity)
+    save_file({k: v.contiguous() for k, v in decoder.state_dict().items()}, file)
+    return decoder.eval().requires_grad_(False)
+
+
+def compare(name: str, classifier: ax.AudioClassifier, decoder: GeneralDecoder, clips: Tensor, extra: dict) -> None:
+    """Metrics of the decoder beside those of training-free methods, on clips (B, T)."""
+    where = {"space": "stft", "scale": "magnitude"}
+    methods = {"general": General(classifier, decoder, **where), **extra}
+    methods |= {kind.__name__: kind(classifier, **where) for kind in (ax.GradCAM, ax.GradCAMPlusPlus, ax.ScoreCAM)}
+    results = evaluate(methods, [clips[i : i + 8] for i in range(0, len(clips), 8)], metrics=METRICS)
+    print(f"\n{name}: {len(clips)} clips, 95 % intervals\n\n| | {' | '.join(METRICS)} | s/clip |")
+    print("|---|" + "---:|" * (len(METRICS) + 1))
+    for method in methods:
+        cells = [
+            "{:.2f} ({:.2f} to {:.2f})".format(results.mean(method, m), *results.interval(method, m)) for m in METRICS
+        ]
+        print(f"| {method} | {' | '.join(cells)} | {results.seconds[method] / len(clips):.2f} |", flush=True)
+
+
+def sanity(classifier: ax.AudioClassifier, decoder: GeneralDecoder, clips: Tensor, extra: dict) -> None:
+    """How like the masks are when all layers are random, and what an absent class keeps."""
+    where = {"space": "stft", "scale": "magnitude"}
+    general = General(classifier, decoder, **where)
+    print("\n| all layers random | SSIM | Spearman | mean mask |\n|---|---:|---:|---:|")
+    for name, method in {"general": general, **extra, "GradCAM": ax.GradCAM(classifier, **where)}.items():
+        found = cascading_randomisation(method, clips)
+        cells = ["{:.2f} ({:.2f} to {:.2f})".format(*found.curve(m)[-1]) for m in ("SSIM", "Spearman")]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    with torch.no_grad():
+        least = classifier(clips).argmin(1)
+    absent = general.explain(clips, least)
+    kept = absent.waveform.square().sum(1) / clips.square().sum(1)
+    print(
+        f"\nthe least probable class keeps {100 * kept.mean():.1f} % of the energy, mean mask {absent.mask.mean():.3f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with esc50, esc10, us8k and speech")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/general"), help="where networks, clips and fits are kept"
+    )
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="members of the zoo; default all")
+    parser.add_argument("--leave-out", nargs="*", default=[], metavar="KIND",
+                        help="families, rates, data sets or multilabel that have no part in the fit")  # fmt: skip
+    parser.add_argument("--zoo", action="store_true", help="train the networks and stop")
+    parser.add_argument("--evaluate", action="store_true", help="explain networks that had no part in the fit")
+    parser.add_argument("--clips", type=int, default=80, help="at most so many of each network are explained")
+    parser.add_argument("--steps", type=int, default=3200, help="of the fit")
+    parser.add_argument("--batch", type=int, default=8, help="clips in a step")
+    parser.add_argument("--empty", type=float, default=0.0, help="weight of empty masks for evidence of nothing")
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop after these; the next run goes on")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="general", help="of the fit's files")
+    args = parser.parse_args()
+    data = Data({name: args.data / name for name in ("esc50", "esc10", "us8k", "speech")}, args.out / "clips")
+    members = [m for m in ZOO if not args.only or m.name in args.only]
+    left = [m for m in members if m.kinds & set(args.leave_out)]
+    members = [m for m in members if m not in left]
+    if args.zoo:
+        for member in [*members, *left]:
+            trained(member, data, args.out / "networks")
+        return
+    name = "-".join([args.name, *(f"without-{kind}" for kind in args.leave_out), str(args.seed)])
+    try:
+        decoder = fit(members, data, args, args.out / f"{name}.safetensors")
+    except TimeoutError:
+        print(f"stopped after {args.minutes:g} minutes; the same command goes on")
+        return
+    if args.evaluate:
+        shipped = ax.load_pretrained("esc10-compact")
+        shown = ax.data.ESC50(args.data / "esc10", folds=(5,), esc10=True).tensors()[0]
+        shown = shown[:: max(1, len(shown) // args.clips)][: args.clips]
+        compare("shipped ESC-10 network, fold 5", shipped.classifier, decoder, shown, {"L-MAC, fitted": shipped})
+        sanity(shipped.classifier, decoder, shown[:40], {"L-MAC, fitted": shipped})
+        for member in left:
+            torch.manual_seed(0)
+            test = data(member.data, member.rate, "test")
+            shown = test.crops(torch.randperm(len(test.classes))[: args.clips])
+            compare(member.name, trained(member, data, args.out / "networks"), decoder, shown, {})
+
+
+if __name__ == "__main__":
+    main()

@@ -108,9 +108,7 @@ def explain_dataset(
     check_windows(window, overlap)
     if not longest > 0:
         raise ConfigError(f"longest={longest} must be a positive length in seconds")
-    ((vocabulary, _),) = explainer.classifier.vocabularies([target])
-    with explainer.classifier.using(vocabulary):  # a prompt need not be a label
-        parse_target(target, 1, explainer.classifier.labels)
+    parse_target(target, 1, explainer.classifier.for_targets([target]).labels)
     clips = open_source(source, out)
     shards = [range(first, min(first + size, clips.size)) for first in range(0, clips.size, size)]
     options = {"target": _told(target), "shard_size": size, "longest": longest, "window": window, "overlap": overlap}

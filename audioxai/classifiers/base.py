@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers, scaled_gradient
+from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
 from audioxai.sound.frontends import SpectralFrontend
 from audioxai.support.identity import hash_weights
@@ -20,6 +22,14 @@ __all__ = ["AudioClassifier"]
 
 _SHOWN = 12  # labels, where a classifier is printed
 _HALF_SCALE = 1024.0
+
+
+@dataclass
+class _Shared:
+    """What a classifier notes of its network, and what its views note with it."""
+
+    layers: tuple[LatentLayer, ...] = ()
+    frozen: bool = False
 
 
 class AudioClassifier(nn.Module):
@@ -41,9 +51,6 @@ class AudioClassifier(nn.Module):
         >>> classifier(torch.zeros(2, 16000)).shape
         torch.Size([2, 3])
     """
-
-    #: Whether a target may be a text that is not among the labels.
-    any_label: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -72,8 +79,7 @@ class AudioClassifier(nn.Module):
         self.sample_rate = sample_rate
         self.labels = None if labels is None else tuple(labels)
         self.multilabel = multilabel
-        self._layers: tuple[LatentLayer, ...] | None = None
-        self._frozen = False
+        self._shared = _Shared()
         self._asked = layers
         for layer in layers if layers is not None else ():
             name_of(network, layer)  # an unknown one is refused here
@@ -96,9 +102,9 @@ class AudioClassifier(nn.Module):
     @property
     def latent_layers(self) -> tuple[LatentLayer, ...]:
         """The layers with the way their outputs become maps (B, C, F, N); found by a dry run on first use."""
-        if self._layers is None:
-            self._layers = self._choose_layers(self._asked)
-        return self._layers
+        if not self._shared.layers:
+            self._shared.layers = self._choose_layers(self._asked)
+        return self._shared.layers
 
     def latent_layer(self, layer: str | nn.Module) -> LatentLayer:
         """Any layer, by name or as a module, and the way its output becomes a map; from a dry run if need be.
@@ -129,7 +135,8 @@ class AudioClassifier(nn.Module):
         """
         scale = self._gradient_scale()
         try:
-            logits = self.network(scaled_gradient(features, 1 / scale))  # a copy: a first layer may work in place
+            with self.turn():
+                logits = self.network(scaled_gradient(features, 1 / scale))  # a copy: a layer may work in place
         except AudioXAIError:
             raise
         except torch.OutOfMemoryError:
@@ -152,7 +159,7 @@ class AudioClassifier(nn.Module):
 
     def _gradient_scale(self) -> float:
         """What gradients inside the network are multiplied by: in float16 those of a mean over a map are lost in 0."""
-        if not self._frozen:  # what trains a network scales its loss itself
+        if not self._shared.frozen:  # what trains a network scales its loss itself
             return 1.0
         device = self.device.type
         mixed = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
@@ -161,7 +168,8 @@ class AudioClassifier(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) waveform to logits (B, K)."""
-        return self.classify(self.features(waveform))
+        with self.turn():
+            return self.classify(self.features(waveform))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, K) logits to probabilities: softmax, or sigmoids when multilabel."""
@@ -194,46 +202,48 @@ class AudioClassifier(nn.Module):
             ClassifierError: a layer that the forward pass never reached.
         """
         scale = self._gradient_scale()
-        return read_layers(self.network, lambda: self.classify(features), names, cut=cut, gradient_scale=scale)
+        with self.turn():
+            return read_layers(self.network, lambda: self.classify(features), names, cut=cut, gradient_scale=scale)
 
     def as_maps(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Raw layer outputs as maps (B, C, F, N): frequency rows F (1 when there is none) by time steps N."""
         return [layer.as_map(latent) for layer, latent in zip(self.latent_layers, latents, strict=True)]
 
-    def vocabularies(self, targets: Sequence[Any]) -> list[tuple[Any, list[int]]]:
-        """Groups of targets that are answered together: a vocabulary for :meth:`using`, and their places; here all.
+    def for_targets(self, targets: Sequence[Any]) -> Self:
+        """The classifier to ask about targets: this one, unless targets may be texts that are not among the labels."""
+        return self
 
-        Where :attr:`any_label` holds, texts that are not among the labels have a vocabulary with them.
-        """
-        return [(None, list(range(len(targets))))]
-
-    @contextmanager
-    def using(self, vocabulary: Any) -> Iterator[None]:
-        """Inside, labels and logits are those of one of the :meth:`vocabularies`."""
-        yield
+    def turn(self) -> AbstractContextManager[Any]:
+        """Inside, no other thread explains or asks this network, or any that shares a part; a thread may nest turns."""
+        return turn_of(self)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too."""
-        modes = [(module, module.training) for module in self.modules()]
-        flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
-        buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
-        before = self._frozen
-        try:
-            self._frozen = True
-            self.eval()
-            self.requires_grad_(False)
-            yield
-        finally:
-            self._frozen = before
-            for module, mode in modes:
-                module.training = mode
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
-            with torch.no_grad():
-                for buffer, value in buffers:
-                    if not torch.equal(buffer, value):
-                        buffer.copy_(value)
+        """Evaluation mode without parameter gradients inside; everything as it was outside, after errors too.
+
+        Other threads wait for their :meth:`turn`. Weights that a thread changes meanwhile, without asking, are its own
+        risk.
+        """
+        with self.turn():
+            modes = [(module, module.training) for module in self.modules()]
+            flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
+            buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
+            before = self._shared.frozen
+            try:
+                self._shared.frozen = True
+                self.eval()
+                self.requires_grad_(False)
+                yield
+            finally:
+                self._shared.frozen = before
+                for module, mode in modes:
+                    module.training = mode
+                for parameter, flag in flags:
+                    parameter.requires_grad_(flag)
+                with torch.no_grad():
+                    for buffer, value in buffers:
+                        if not torch.equal(buffer, value):
+                            buffer.copy_(value)
 
     def fingerprint(self) -> str:
         """SHA-256 over weights and front end; a saved explainer refuses another classifier by it.

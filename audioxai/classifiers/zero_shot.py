@@ -6,22 +6,24 @@ Its logits are temperature times the cosine between the clip's and each prompt's
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, TargetError
 from audioxai.support.identity import hash_weights
 
-__all__ = ["START_TEMPERATURE", "Vocabulary", "ZeroShotClassifier"]
+__all__ = ["START_TEMPERATURE", "ZeroShotClassifier"]
 
 #: Where the public CLAP models start from.
 START_TEMPERATURE = 1 / 0.07
@@ -31,36 +33,6 @@ _BATCH = 64  # texts in one pass of the text tower
 _EPS = 1e-8  # of lengths, so that gradients at an embedding of zeros stay finite
 
 Prompts = Sequence[str] | Mapping[str, str | Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Labels with the embedding of each.
-
-    Args:
-        labels: K names.
-        embeddings: (K, D), of length 1.
-        own: the first so many are the classifier's; the others are prompts that targets ask about.
-    """
-
-    labels: tuple[str, ...]
-    embeddings: Tensor
-    own: int
-
-    def trim(self, classes: Tensor) -> tuple[Vocabulary, Tensor, Tensor]:
-        """Without the prompts that only other targets ask about.
-
-        Args:
-            classes: (B,) places among the labels.
-
-        Returns:
-            The vocabulary, which of the K labels it keeps, and the classes (B,) as places among those.
-        """
-        asked = torch.unique(classes[classes >= self.own])
-        kept = torch.cat([torch.arange(self.own, device=classes.device), asked])
-        labels = tuple(self.labels[k] for k in kept.tolist())
-        rows = self.embeddings[kept.to(self.embeddings.device)]
-        return Vocabulary(labels, rows, self.own), kept, torch.searchsorted(kept, classes.contiguous())
 
 
 class ZeroShotClassifier(AudioClassifier):
@@ -84,8 +56,8 @@ class ZeroShotClassifier(AudioClassifier):
         temperature: factor of the cosines.
         templates: one or more.
 
-    A target that is not among the labels is embedded as a prompt, and joins them for that explanation: its scores are
-    shares of all labels and the new one.
+    A target that is not among the labels is embedded as a prompt, and joins them for that explanation, in a view (see
+    :meth:`for_targets`): its scores are shares of all labels and the new one.
 
     Example:
         >>> classifier = ZeroShotClassifier(audio_tower, text_tower, sample_rate=16000, prompts=["a dog"])
@@ -93,8 +65,8 @@ class ZeroShotClassifier(AudioClassifier):
         >>> GradCAM(classifier).explain("my.wav", "footsteps in the snow")
     """
 
-    any_label: ClassVar[bool] = True
     network: Similarity
+    _is_view = False
 
     def __init__(
         self,
@@ -143,9 +115,14 @@ class ZeroShotClassifier(AudioClassifier):
             template: default the templates as they are.
 
         Raises:
-            ConfigError: no prompts, a prompt twice, blank or no string, a template without ``{}``.
+            ConfigError: no prompts, a prompt twice, blank or no string, a template without ``{}``; or on a view.
             ClassifierError: the text tower failed.
         """
+        if self._is_view:
+            raise ConfigError(
+                "this is a view of a classifier for some prompts, which never changes; call set_prompts on the "
+                "classifier itself, or for_targets for more prompts"
+            )
         given = _read_prompts(prompts)
         templates = self.templates if template is None else _read_templates(template)
         self._known.clear()
@@ -183,16 +160,18 @@ class ZeroShotClassifier(AudioClassifier):
 
     def _encode(self, texts: list[str]) -> Tensor:
         """(K, D) of length 1, from memory where a text was seen before."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        found = dict(self._known)
-        with self.frozen():
-            for start in range(0, len(new), _BATCH):
-                part = new[start : start + _BATCH]
-                rows = F.normalize(self._run_text_encoder(part).detach().float().cpu(), dim=1, eps=_EPS)
-                found |= dict(zip(part, rows, strict=True))
-        result = torch.stack([found[text] for text in texts]).to(self.device)
-        self._known = dict([*found.items()][-_MOST_KEPT:])
-        return result
+        found = {text: row for text in texts if (row := self._known.get(text)) is not None}
+        new = [text for text in dict.fromkeys(texts) if text not in found]
+        if new:
+            with self.frozen():
+                for start in range(0, len(new), _BATCH):
+                    part = new[start : start + _BATCH]
+                    rows = F.normalize(self._run_text_encoder(part).detach().float().cpu(), dim=1, eps=_EPS)
+                    found |= zip(part, rows, strict=True)
+        self._known.update(found)  # in place, since views share it
+        for text in list(self._known)[:-_MOST_KEPT]:
+            self._known.pop(text, None)
+        return torch.stack([found[text] for text in texts]).to(self.device)
 
     def _run_text_encoder(self, texts: list[str]) -> Tensor:
         shown = repr(texts[0])[:60]
@@ -211,35 +190,45 @@ class ZeroShotClassifier(AudioClassifier):
 
     # What explainers ask of it ------------------------------------------------------------------------------------
 
-    def vocabularies(self, targets: Sequence[Any]) -> list[tuple[Any, list[int]]]:
-        new: dict[str, None] = {}
-        plain: list[int] = []
-        asking: list[int] = []
-        for place, target in enumerate(targets):
-            unknown = [text for text in _texts(target) if text not in (self.labels or ())]
-            if blank := [text for text in unknown if not text.strip()]:
-                raise TargetError(f"target={blank[0]!r} is blank; name a label or describe a sound")
-            new |= dict.fromkeys(unknown)
-            (asking if unknown else plain).append(place)
-        labels = self.labels or ()
-        now = Vocabulary(labels, self.network.text, len(labels))
-        groups: list[tuple[Any, list[int]]] = [(now, plain)] if plain else []
-        if asking:
-            with torch.inference_mode(False):
-                rows = torch.cat([self.network.text, self.embed_text(list(new))])
-            groups.append((Vocabulary((*labels, *new), rows, len(labels)), asking))
-        return groups
+    def for_targets(self, targets: Sequence[Any]) -> Self:
+        """A view to ask about targets: its labels are these, and behind them the texts in the targets that are none.
 
-    @contextmanager
-    def using(self, vocabulary: Any) -> Iterator[None]:
-        """Other labels inside, whose embeddings are at hand; the classifier's own afterwards."""
-        before = self.labels, self.network.text
-        self.labels = vocabulary.labels
-        self.network.text = vocabulary.embeddings.to(self.network.text.device)
-        try:
-            yield
-        finally:
-            self.labels, self.network.text = before
+        A view is a classifier that shares all modules, weights and hooks with the one that it was made of, and has
+        labels and text embeddings of its own, which never change, whatever becomes of the classifier's.
+
+        Raises:
+            TargetError: a text is blank.
+        """
+        labels = dict.fromkeys(self.labels or ())
+        new = dict.fromkeys(text for target in targets for text in _texts(target) if text not in labels)
+        if blank := [text for text in new if not text.strip()]:
+            raise TargetError(f"target={blank[0]!r} is blank; name a label or describe a sound")
+        if self._is_view and not new:
+            return self
+        rows = self.text_embeddings
+        if new:
+            with torch.inference_mode(False):
+                rows = torch.cat([rows, self.embed_text(list(new)).to(rows)])
+        return self.with_embeddings([*labels, *new], rows)
+
+    def with_embeddings(self, labels: Sequence[str], embeddings: Tensor) -> Self:
+        """A view, see :meth:`for_targets`, whose labels are these alone.
+
+        Args:
+            labels: K texts, all different.
+            embeddings: (K, D) of length 1.
+        """
+        network, view = copy.copy(self.network), copy.copy(self)  # shallow: all is shared, but for what follows
+        network._buffers = {**network._buffers, "text": embeddings}
+        view._modules = {**view._modules, "network": network}
+        view._is_view = True
+        view.labels = tuple(labels)
+        view.prompts = {label: self.prompts.get(label, (label,)) for label in labels}
+        return view
+
+    def turn(self) -> AbstractContextManager[Any]:
+        """As of any classifier; views wait for each other, since they share the audio tower."""
+        return turn_of(self.network.encoder)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, temperature={self.temperature:.4g}"
@@ -343,4 +332,6 @@ def _texts(target: Any) -> list[str]:
     """The strings in what a caller gave as a target."""
     if isinstance(target, str):
         return [target]
-    return [item for item in target if isinstance(item, str)] if isinstance(target, list | tuple) else []
+    if isinstance(target, np.ndarray):
+        return _texts(target.tolist())
+    return [item for item in target if isinstance(item, str)] if isinstance(target, Sequence) else []

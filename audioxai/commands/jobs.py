@@ -184,12 +184,10 @@ def read_target(given: str | None, classifier: AudioClassifier) -> str | int | N
 
     number = given is not None and given not in (classifier.labels or ()) and given.strip().lstrip("-").isdecimal()
     target = int(given) if given is not None and number else given
-    ((vocabulary, _),) = classifier.vocabularies([target])
-    with classifier.using(vocabulary):  # a prompt need not be a label
-        labels = classifier.labels
-        parsed = parse_target(target, 1, labels)
-        if labels:
-            parsed.resolve(torch.zeros(1, len(labels)), labels)
+    labels = classifier.for_targets([target]).labels
+    parsed = parse_target(target, 1, labels)
+    if labels:
+        parsed.resolve(torch.zeros(1, len(labels)), labels)
     return target
 
 

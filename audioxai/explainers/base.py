@@ -6,12 +6,13 @@ Targets, spaces, batching, sound and the caller's network as it was are inherite
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -24,9 +25,6 @@ from audioxai.explainers.score import Score, check_logits
 from audioxai.masking.normalise import Normalise, to_mask
 from audioxai.masking.spaces import Analysis, Scale, Space, make_space
 from audioxai.sound.inputs import WaveformLike, as_waveform
-
-if TYPE_CHECKING:
-    from audioxai.classifiers.zero_shot import Vocabulary
 
 __all__ = ["Explainer", "Score", "Solution"]
 
@@ -77,6 +75,17 @@ class Solution:
         """The same with its sounds made, so that scores are asked of them."""
         with torch.no_grad():
             return replace(self, sounds=(self.sound(0, space, analysis), self.sound(1, space, analysis)))
+
+    def among(self, labels: Sequence[str] | None, fewer: Sequence[str] | None) -> Solution:
+        """The same for a classifier that knows fewer of the labels, the explained ones among them."""
+        if labels is None or fewer is None or labels == fewer:
+            return self
+        place = {label: k for k, label in enumerate(labels)}
+        kept = {place[label]: k for k, label in enumerate(fewer)}
+        logits = None if self.logits is None else self.logits[:, list(kept)]
+        assert self.target.classes is not None  # only labels and prompts ask for more labels
+        classes = self.target.classes.new_tensor([kept[k] for k in self.target.classes.tolist()])
+        return replace(self, logits=logits, target=replace(self.target, classes=classes))
 
     def _gain(self, which: int) -> Tensor:
         return 1 - self.mask if which else self.mask
@@ -233,12 +242,25 @@ class Explainer:
         """
         clips = self._clips(waveform, sample_rate)
         self._begin()
-        ((vocabulary, _),) = self.classifier.vocabularies([target])
-        with self.classifier.using(vocabulary):
-            _, solutions = self._find(clips, [target])
+        with self.bound_to(self.classifier.for_targets([target])) as bound:
+            _, solutions = bound._find(clips, [target])
         return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
 
     # Inside -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def bound_to(self, view: AudioClassifier) -> Iterator[Self]:
+        """This explainer on a view of its classifier, as a copy that shares all; what it notes inside is noted here."""
+        if view is self.classifier:
+            yield self
+            return
+        bound = copy.copy(self)
+        bound.classifier, bound.space = view, self.space.bind(view)
+        before = dict(vars(bound))
+        try:
+            yield bound
+        finally:
+            vars(self).update((k, v) for k, v in vars(bound).items() if k not in before or before[k] is not v)
 
     def _explain(
         self,
@@ -253,13 +275,20 @@ class Explainer:
         if names is not None and len(names) != len(clips):
             raise InputError(f"{len(names)} names were given for {len(clips)} clip(s)")
         self._begin()
+        plain = self.classifier.for_targets([])
+        asked = plain.for_targets(targets)  # those with prompts of their own share a pass, and see only these after it
+        views = [plain.for_targets([target]) for target in targets]
         made: dict[int, Explanation] = {}
-        for vocabulary, places in self.classifier.vocabularies(targets):
-            with self.classifier.using(vocabulary):
-                analyses, solutions = self._find(clips, [targets[place] for place in places])
-                columns = zip(places, zip(*solutions, strict=True), strict=True)
-                made |= {p: self._pack(clips, list(parts), analyses, names, vocabulary) for p, parts in columns}
-        return [made[place] for place in range(len(targets))]
+        for view in dict.fromkeys((plain, asked)):
+            places = [p for p, own in enumerate(views) if (own is plain) == (view is plain)]
+            if not places:
+                continue
+            with self.bound_to(view) as bound:
+                analyses, solutions = bound._find(clips, [targets[p] for p in places])
+            for p, found in zip(places, zip(*solutions, strict=True), strict=True):
+                parts = [solution.among(view.labels, views[p].labels) for solution in found]
+                made[p] = self._pack(clips, parts, analyses, names, views[p])
+        return [made[p] for p in range(len(targets))]
 
     def _clips(self, waveform: WaveformLike, sample_rate: int | None) -> Tensor:
         return as_waveform(waveform, self.classifier.sample_rate, sample_rate).to(self.classifier.device)
@@ -306,15 +335,10 @@ class Explainer:
         solutions: list[Solution],
         analyses: list[Analysis],
         names: Sequence[str] | None,
-        vocabulary: Vocabulary | None,
+        classifier: AudioClassifier,
     ) -> Explanation:
-        space, classifier = self.space, self.classifier
+        space = self.space.bind(classifier)
         target = _join([s.target for s in solutions])
-        labels = classifier.labels
-        kept_labels: Tensor | slice = slice(None)
-        if vocabulary is not None and target.classes is not None:
-            vocabulary, kept_labels, classes = vocabulary.trim(target.classes)
-            labels, target = vocabulary.labels, replace(target, classes=classes)
         attributions = [s.attribution for s in solutions if s.attribution is not None]
 
         def sound(which: int) -> Tensor:
@@ -323,9 +347,9 @@ class Explainer:
 
         def scores() -> Scores:
             rows = []
-            with classifier.using(vocabulary), self._untouched(), torch.no_grad():
+            with self._untouched(), torch.no_grad():
                 for s, a in zip(solutions, analyses, strict=True):
-                    given = space.predict(a.values, a) if s.logits is None else s.logits[:, kept_labels]
+                    given = space.predict(a.values, a) if s.logits is None else s.logits
                     kept, removed = (s.predict(which, space, a) for which in (0, 1))
                     rows.append([classifier.probabilities(logits) for logits in (given, kept, removed)])
             return Scores(*(torch.cat(column) for column in zip(*rows, strict=True)))
@@ -335,8 +359,8 @@ class Explainer:
             waveform=sound(0),
             input=clips,
             target=target.classes,
-            target_names=target.names(labels, len(clips)),
-            labels=labels,
+            target_names=target.names(classifier.labels, len(clips)),
+            labels=classifier.labels,
             method=self.name,
             space=space.name,
             scale=space.scale,

@@ -62,7 +62,8 @@ class Explanation:
             kept; or it was asked for with ``heard=True``.
         names: one name per clip, such as its file.
 
-    :attr:`removed` and :attr:`scores` are computed when first asked for; the classifier must be unchanged until then.
+    :attr:`removed` and :attr:`scores` are computed when first asked for; the classifier's weights must be unchanged
+    until then, while a zero-shot classifier may take other prompts.
     """
 
     mask: Tensor

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.latents import PROBE_SECONDS
 from audioxai.classifiers.targets import Target
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError, NotFittedError, OutputError
 from audioxai.explainers.base import Explainer, Solution
 from audioxai.masking.spaces import Analysis, Space
@@ -88,7 +89,8 @@ class LearnedExplainer(Explainer):
             except (ClassifierError, InputError) as error:
                 failure = error
                 continue
-            if logits.shape[1] == 1 and not classifier.multilabel and not classifier.any_label:
+            shares = not classifier.multilabel and not isinstance(classifier, ZeroShotClassifier)
+            if logits.shape[1] == 1 and shares:
                 raise ConfigError(
                     "the softmax of a single output is always 1, so that there is nothing to learn; if it is the "
                     "logit of one class, pass multilabel=True to AudioClassifier"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target
-from audioxai.classifiers.zero_shot import Vocabulary, ZeroShotClassifier
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ConfigError, InputError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, add_neighbours, read_evidence
@@ -212,28 +212,28 @@ class LMACZS(LearnedExplainer):
 
     def _step(self, batch: Any) -> dict[str, Tensor]:
         waveform = read_batch(batch, self.classifier.sample_rate).to(self.classifier.device)
-        return self._losses(waveform, *self._prompts(waveform, _beside(batch)))
+        view, own = self._prompts(waveform, _beside(batch))
+        with self.bound_to(view) as bound:
+            return bound._losses(waveform, own)
 
     def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
-        return self._losses(waveform, *self._prompts(waveform, None))
+        return self._losses(waveform, self._prompts(waveform, None)[1])
 
-    def _prompts(self, waveform: Tensor, given: Any) -> tuple[Vocabulary, Tensor]:
-        """The prompts of a batch, and the place of each clip's own among them, (B,)."""
+    def _prompts(self, waveform: Tensor, given: Any) -> tuple[ZeroShotClassifier, Tensor]:
+        """The classifier of a batch's prompts, and the place of each clip's own among them, (B,)."""
         size, device = len(waveform), waveform.device
         given = given.tolist() if isinstance(given, np.ndarray) else given
         kinds = {type(item) for item in given} if isinstance(given, list | tuple) else set()
         if kinds == {str}:
             if len(given) != size:
                 raise InputError(f"{size} clips need as many captions; got {len(given)}")
-            captions = tuple(dict.fromkeys(given))
+            captions = list(dict.fromkeys(given))
             rows = self.classifier.embed_text(captions, template="{}")
             places = [captions.index(caption) for caption in given]
-            return Vocabulary(captions, rows, len(captions)), torch.tensor(places, device=device)
-        labels = tuple(self.classifier.labels or ())
-        vocabulary = Vocabulary(labels, self.classifier.text_embeddings, len(labels))
+            return self.classifier.with_embeddings(captions, rows), torch.tensor(places, device=device)
         if given is None:
             with torch.no_grad():
-                return vocabulary, self.classifier(waveform).argmax(1)
+                return self.classifier, self.classifier(waveform).argmax(1)
         given = torch.tensor(given) if kinds == {int} else given
         whole = isinstance(given, Tensor) and not given.is_floating_point() and given.dtype != torch.bool
         if not whole or given.shape != (size,):
@@ -242,27 +242,28 @@ class LMACZS(LearnedExplainer):
                 f"a batch of {size} clips comes alone, with a list of {size} captions, or with {size} whole numbers, "
                 f"places among the labels; got {got}"
             )
-        if not 0 <= int(given.min()) <= int(given.max()) < len(labels):
-            raise InputError(f"classes {given.tolist()} must lie in 0 to {len(labels) - 1}, places among the labels")
-        return vocabulary, given.to(device).long()
+        known = len(self.classifier.labels or ())
+        if not 0 <= int(given.min()) <= int(given.max()) < known:
+            raise InputError(f"classes {given.tolist()} must lie in 0 to {known - 1}, places among the labels")
+        return self.classifier, given.to(device).long()
 
-    def _losses(self, clips: Tensor, vocabulary: Vocabulary, own: Tensor) -> dict[str, Tensor]:
-        alike = (vocabulary.embeddings @ vocabulary.embeddings.T).fill_diagonal_(1.0)
+    def _losses(self, clips: Tensor, own: Tensor) -> dict[str, Tensor]:
+        text = self.classifier.text_embeddings
+        alike = (text @ text.T).fill_diagonal_(1.0)
         neighbours = own.roll(1)
         other = add_neighbours(clips, self.mixing, alike[own, neighbours] < _SAME)
         mixed, asked = other.abs().amax(1) > 0, self._asked(own, len(alike))
-        with self.classifier.using(vocabulary):
-            with torch.no_grad():
-                analysis = self.space.analyse(clips + other)
-                features = self.space.features(analysis.values, analysis)
-            logits, maps, read = self._read(features, [Target(classes=row) for row in asked])
-            drawn = [self._draw(maps, evidence, logits, target, analysis) for target, evidence in read]
-            masks = torch.stack(drawn).sigmoid()
-            # What the masks keep, what those of the clips' own prompts remove, and silence, as one batch.
-            values = analysis.values
-            rows = torch.cat([*(masks * values), (1 - masks[0]) * values, torch.zeros_like(values[:1])])
-            clip = torch.arange(len(clips), device=clips.device)
-            found = self.space.predict(rows, analysis, torch.cat([clip.repeat(len(masks) + 1), clip[:1]]))
+        with torch.no_grad():
+            analysis = self.space.analyse(clips + other)
+            features = self.space.features(analysis.values, analysis)
+        logits, maps, read = self._read(features, [Target(classes=row) for row in asked])
+        drawn = [self._draw(maps, evidence, logits, target, analysis) for target, evidence in read]
+        masks = torch.stack(drawn).sigmoid()
+        # What the masks keep, what those of the clips' own prompts remove, and silence, as one batch.
+        values = analysis.values
+        rows = torch.cat([*(masks * values), (1 - masks[0]) * values, torch.zeros_like(values[:1])])
+        clip = torch.arange(len(clips), device=clips.device)
+        found = self.space.predict(rows, analysis, torch.cat([clip.repeat(len(masks) + 1), clip[:1]]))
         kept, removed, silence = torch.split(found, [asked.numel(), len(clips), 1])
         kept = kept.reshape(*asked.shape, -1)
         before, after = logits[clip, asked], kept.gather(2, asked[..., None])[..., 0]
@@ -272,7 +273,7 @@ class LMACZS(LearnedExplainer):
         means = {
             "sim": torch.where(clearer, 0.0, similarity_matching(before, after)).mean() / self.classifier.temperature,
             "mask": sparsity(masks.flatten(0, 1)).mean(),
-            "diversity": prompt_diversity(masks, vocabulary.embeddings[asked], self.diversity).mean(),
+            "diversity": prompt_diversity(masks, text[asked], self.diversity).mean(),
             **self._contrast(alike >= _SAME, kept[named], asked[named], removed, own),
             "guide": self._guidance(masks, analysis, cosines, mixed, clips, other).mean(),
         }

@@ -9,10 +9,11 @@ them audible. ``scale`` says what those values are:
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -71,6 +72,12 @@ class Space(ABC):
             raise ConfigError(f"scale={scale!r} is not known; choose 'log1p' or 'magnitude'")
         self.classifier = classifier
         self.scale: Scale = scale
+
+    def bind(self, classifier: AudioClassifier) -> Self:
+        """This space for a view of its classifier, see :meth:`AudioClassifier.for_targets`."""
+        space = copy.copy(self)
+        space.classifier = classifier
+        return space
 
     @abstractmethod
     def analyse(self, waveform: Tensor) -> Analysis:

@@ -17,7 +17,7 @@ from audioxai.errors import ConfigError, InputError, NotFittedError
 from audioxai.explainers.base import Explainer
 from audioxai.explainers.explanation import Explanation
 from audioxai.metrics import functional as metric
-from audioxai.metrics.registry import GROUND_TRUTH, STANDARD, Case, Metric, find_metrics, space_of
+from audioxai.metrics.registry import GROUND_TRUTH, STANDARD, Case, Metric, asked_alike, find_metrics, space_of
 from audioxai.metrics.results import Results
 from audioxai.sound.inputs import as_waveform, read_batch
 
@@ -61,11 +61,7 @@ def judge_scores(explanation: Explanation, judge: AudioClassifier) -> dict[str, 
         raise ConfigError(
             f"the judge takes {judge.sample_rate} Hz, the clips have {explanation.sample_rate} Hz; use one rate"
         )
-    if judge.labels is not None and explanation.labels is not None and judge.labels != explanation.labels:
-        raise ConfigError(
-            f"the judge's labels {list(judge.labels)[:5]} are not those of the explained network, "
-            f"{list(explanation.labels)[:5]}; a judge must number the same classes alike"
-        )
+    judge = asked_alike(explanation, judge)
     with judge.frozen():
         if explanation.synthesised:
             sounds = explanation.input, explanation.waveform

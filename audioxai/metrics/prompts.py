@@ -6,20 +6,20 @@ similarity, on wrong prompts and on randomised weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from audioxai.classifiers.zero_shot import Vocabulary, ZeroShotClassifier
+from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.base import Explainer
 from audioxai.metrics.functional import mask_mean
 from audioxai.metrics.localisation import average_ranks
-from audioxai.metrics.randomisation import _randomise, _weights_kept, mask_similarity
+from audioxai.metrics.randomisation import _randomise, mask_similarity
 from audioxai.sound.inputs import WaveformLike, as_waveform
 
 __all__ = [
@@ -84,8 +84,8 @@ def prompt_sensitivity(explainer: Explainer, waveform: WaveformLike, prompts: Se
     if len(set(texts)) < max(1, len(texts)):
         raise ConfigError(f"prompts={list(texts)!r} must be texts that differ")
     clips = as_waveform(waveform, classifier.sample_rate).to(classifier.device)
-    ((vocabulary, _),) = classifier.vocabularies([list(texts)])
-    rows = vocabulary.embeddings[[vocabulary.labels.index(text) for text in texts]]
+    view = classifier.for_targets([texts])
+    rows = view.text_embeddings[[(view.labels or ()).index(text) for text in texts]]
     with torch.no_grad(), classifier.frozen():
         parts = torch.split(clips, explainer.max_batch)
         similarity = torch.cat([classifier.embed_audio(part) @ rows.T for part in parts])
@@ -123,8 +123,8 @@ def random_prompts(
 ) -> dict[str, Tensor]:
     """The masks for prompts against those for the same prompts when their embeddings mean nothing.
 
-    The explainer is left as it is; classifier and prompts come back exactly as they were, after an error too. Source:
-    Adebayo et al. 2018, section 3, on the side of the text.
+    Explainer, classifier and prompts are left as they are. Source: Adebayo et al. 2018, section 3, on the side of the
+    text.
 
     Args:
         explainer: fitted, of a zero-shot classifier.
@@ -144,11 +144,10 @@ def random_prompts(
     if randomise not in ("tower", "embedding"):
         raise ConfigError(f"randomise={randomise!r} is not known; choose 'tower' or 'embedding'")
     given = _masks(explainer, waveform, prompts)
-    generator = torch.Generator().manual_seed(seed)
     texts = tuple(dict.fromkeys(prompts))
-    change = _random_tower if randomise == "tower" else _random_embeddings
-    with change(classifier, texts, generator):
-        return _compare(given, _masks(explainer, waveform, prompts), ("given", "random"))
+    view = classifier.with_embeddings(texts, _random_rows(classifier, texts, randomise == "tower", seed))
+    with explainer.bound_to(view) as bound:
+        return _compare(given, _masks(bound, waveform, prompts), ("given", "random"))
 
 
 def prompt_figures(
@@ -187,32 +186,27 @@ def prompt_figures(
     return dict(zip(PROMPT_FIGURES, values, strict=True))
 
 
-@contextmanager
-def _random_tower(classifier: ZeroShotClassifier, texts: Sequence[str], generator: torch.Generator) -> Iterator[None]:
-    tower = classifier.text_encoder
-    if not isinstance(tower, nn.Module):
+def _random_rows(classifier: ZeroShotClassifier, texts: Sequence[str], tower: bool, seed: int) -> Tensor:
+    """Embeddings (K, D) of texts by a copy of the text tower with random weights, or random directions."""
+    generator = torch.Generator().manual_seed(seed)
+    if not tower:
+        rows = torch.randn(len(texts), classifier.text_embeddings.shape[1], generator=generator)
+        return nn.functional.normalize(rows, dim=1).to(classifier.text_embeddings)
+    if not isinstance(classifier.text_encoder, nn.Module):
         raise ConfigError(
-            f"the text tower is a {type(tower).__name__}, whose weights are unknown; use randomise='embedding'"
+            f"the text tower is a {type(classifier.text_encoder).__name__}, whose weights are unknown; "
+            "use randomise='embedding'"
         )
-    before = classifier.prompts
-    try:
-        with _weights_kept(tower):
-            for module in tower.modules():
-                _randomise(module, generator)
-            classifier.set_prompts({text: before.get(text, text) for text in texts})
-            yield
-    finally:
-        classifier.set_prompts(before)
-
-
-@contextmanager
-def _random_embeddings(
-    classifier: ZeroShotClassifier, texts: Sequence[str], generator: torch.Generator
-) -> Iterator[None]:
-    rows = torch.randn(len(texts), classifier.text_embeddings.shape[1], generator=generator)
-    rows = nn.functional.normalize(rows, dim=1).to(classifier.text_embeddings)
-    with classifier.using(Vocabulary(tuple(texts), rows, len(texts))):
-        yield
+    other = copy.deepcopy(classifier.text_encoder)
+    for module in other.modules():
+        _randomise(module, generator)
+    return ZeroShotClassifier(
+        classifier.network.encoder,
+        other,
+        sample_rate=classifier.sample_rate,
+        prompts={text: classifier.prompts.get(text, text) for text in texts},
+        template=classifier.templates,
+    ).text_embeddings
 
 
 def _zero_shot(explainer: Explainer) -> ZeroShotClassifier:

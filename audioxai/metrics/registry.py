@@ -19,7 +19,7 @@ from audioxai.masking.spaces import Analysis, Scale, Space, STFTSpace, make_spac
 from audioxai.metrics import functional as metric
 from audioxai.metrics.curves import Predict
 
-__all__ = ["GROUND_TRUTH", "METRICS", "SOUND", "STANDARD", "Case", "Metric", "find_metrics", "space_of"]
+__all__ = ["GROUND_TRUTH", "METRICS", "SOUND", "STANDARD", "Case", "Metric", "asked_alike", "find_metrics", "space_of"]
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,15 @@ class Case:
         if self.explainer is None:
             raise ConfigError("this metric asks the network about more masks; give the explainer")
         size = self.explainer.max_batch
+        network = asked_alike(self.explanation, classifier or self.explainer.classifier)
         if classifier is None:
-            space = self.explainer.space
+            space = self.explainer.space.bind(network)
             analysis = space.analyse(self.explanation.input)
         else:
-            space, analysis = space_of(self.explanation, classifier)
-        network = space.classifier
-        ((vocabulary, _),) = network.vocabularies([list(self.explanation.labels or ())])
+            space, analysis = space_of(self.explanation, network)
 
         def logits(values: Tensor, rows: Tensor) -> Tensor:
-            with network.using(vocabulary), network.frozen(), torch.no_grad():
+            with network.frozen(), torch.no_grad():
                 parts = zip(torch.split(values, size), torch.split(rows, size), strict=True)
                 return torch.cat([space.predict(some, analysis, clips) for some, clips in parts])
 
@@ -102,6 +101,21 @@ class Case:
             return probs.gather(1, self.target.to(probs.device)[rows][:, None])[:, 0]
 
         return values, probability
+
+
+def asked_alike(explanation: Explanation, classifier: AudioClassifier) -> AudioClassifier:
+    """The classifier to ask about an explanation's classes, which may be prompts.
+
+    Raises:
+        ConfigError: it numbers its classes in another way.
+    """
+    view, labels = classifier.for_targets([explanation.labels]), explanation.labels
+    if view.labels is not None and labels is not None and view.labels != labels:
+        raise ConfigError(
+            f"the classifier's labels {list(view.labels)[:5]} are not those of the explanation, {list(labels)[:5]}; "
+            "a judge must number the same classes alike, and after set_prompts explain again"
+        )
+    return view
 
 
 def space_of(explanation: Explanation, classifier: AudioClassifier) -> tuple[Space, Analysis]:
@@ -224,10 +238,10 @@ def _sum_of_parts(case: Case) -> Tensor:
 def _sensitivity(case: Case) -> Tensor:
     if case.explainer is None:
         raise ConfigError("max-sensitivity explains changed clips again; give the explainer")
-    target: TargetLike = None
-    if case.explainer.any_target:  # by prompts where there are any, which need not be among the classifier's own
-        target = case.explanation.target_names if case.explainer.classifier.any_label else case.target
-    return metric.max_sensitivity(case.explainer, case.explanation.input, target)
+    target: TargetLike = case.target
+    if case.explanation.labels is not None:  # a prompt has no number in the classifier
+        target = case.explanation.target_names
+    return metric.max_sensitivity(case.explainer, case.explanation.input, target if case.explainer.any_target else None)
 
 
 _ALL = (

@@ -29,7 +29,7 @@ from zoo import ZOO, Clips, Data, Member, trained
 import audioxai as ax
 from audioxai.classifiers.targets import Target
 from audioxai.explainers.base import Solution
-from audioxai.explainers.view import PLANES, band_weights, depths_of, read_view
+from audioxai.explainers.planes import PLANES, Planes, band_weights, depths_of, read_planes
 from audioxai.masking.spaces import Analysis
 from audioxai.metrics import cascading_randomisation, evaluate
 from audioxai.nn.general_decoder import GeneralDecoder
@@ -38,6 +38,7 @@ from audioxai.training.loop import TrainingOptions, train
 METRICS = ("AI", "AD", "AG", "FF", "Fid-In", "MM")
 SPACES = (("stft", "magnitude"), ("stft", "log1p"), ("mel", "magnitude"), ("waveform", "magnitude"))
 SHARES = (0.7, 0.1, 0.1, 0.1)  # of the steps
+HIDDEN = 0.05  # share of the clips without each kind of evidence
 PER_EPOCH = 40  # steps between two checkpoints
 
 
@@ -61,19 +62,21 @@ class General(ax.LMAC):
         self.rows = band_weights(self.space, classifier.device)
 
     def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
-        logits, views = read_view(self.classifier, self.space, analysis, targets, layers=self.layers)
+        logits, found = self._read_planes(analysis, targets)
         with torch.no_grad():
             return [
-                Solution(self.decoder(view.planes, analysis.values, self.rows).sigmoid(), logits, view.target)
-                for view in views
+                Solution(self.decoder(one.stack, analysis.values, self.rows).sigmoid(), logits, one.target)
+                for one in found
             ]
 
     def _draw(self, waveform: Tensor, target: Target) -> tuple[Tensor, Analysis, Target]:
         with torch.no_grad():
             analysis = self.space.analyse(waveform)
-        self.logits, [view] = read_view(self.classifier, self.space, analysis, [target], layers=self.layers)
-        self.view = view
-        return self.decoder(view.planes, analysis.values, self.rows), analysis, view.target
+        self.logits, [read] = self._read_planes(analysis, [target])
+        return self.decoder(hide(read.stack), analysis.values, self.rows), analysis, read.target
+
+    def _read_planes(self, analysis: Analysis, targets: Sequence[Target]) -> tuple[Tensor, list[Planes]]:
+        return read_planes(self.classifier, self.space, analysis, targets, layers=self.layers)
 
     def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
         losses = super().training_step(waveform)
@@ -103,9 +106,15 @@ class General(ax.LMAC):
         return planes
 
     def _planes(self, classifier: ax.AudioClassifier, analysis: Analysis, target: Target) -> Tensor:
-        space = copy.copy(self.space)
-        space.classifier = classifier
-        return read_view(classifier, space, analysis, [target], layers=self.layers)[1][0].planes
+        return read_planes(classifier, self.space.bind(classifier), analysis, [target], layers=self.layers)[1][0].stack
+
+
+def hide(stack: Tensor) -> Tensor:
+    """Some clips without the evidence at the values, or without that at the depths, as networks may lack either."""
+    stack, drawn = stack.clone(), torch.rand(len(stack))
+    stack[drawn < HIDDEN, :2] = 0
+    stack[drawn > 1 - HIDDEN, 2:-2] = 0
+    return stack
 
 
 def randomise(network: nn.Module) -> None:
@@ -203,7 +212,7 @@ def sanity(classifier: ax.AudioClassifier, decoder: GeneralDecoder, clips: Tenso
     """How like the masks are when all layers are random, and what an absent class keeps."""
     where = {"space": "stft", "scale": "magnitude"}
     general = General(classifier, decoder, **where)
-    print("\n| all layers random | SSIM | Spearman | mean mask |\n|---|---:|---:|---:|")
+    print("\n| all layers random | SSIM | Spearman |\n|---|---:|---:|")
     for name, method in {"general": general, **extra, "GradCAM": ax.GradCAM(classifier, **where)}.items():
         found = cascading_randomisation(method, clips)
         cells = ["{:.2f} ({:.2f} to {:.2f})".format(*found.curve(m)[-1]) for m in ("SSIM", "Spearman")]

@@ -614,7 +614,7 @@ def in_bands(column: list[float], pitch: list[float], bands: int) -> list[float]
     return found
 
 
-def view_of_values(values: np.ndarray, gradient: np.ndarray, pitch: list[float], bands: int) -> np.ndarray:
+def planes_of_values(values: np.ndarray, gradient: np.ndarray, pitch: list[float], bands: int) -> np.ndarray:
     """Evidence of one clip's values (F, N) for and against, averaged in bands, over the mean of both: (2, G, N)."""
     signs = [np.maximum(values * gradient, 0), np.maximum(-values * gradient, 0)]
     planes = np.array([np.transpose([in_bands(list(column), pitch, bands) for column in part.T]) for part in signs])
@@ -632,7 +632,7 @@ def resized(column: list[float], size: int) -> list[float]:
     return found
 
 
-def view_of_depth(h: np.ndarray, slope: np.ndarray, rows: int, to_bands: np.ndarray, frames: int) -> np.ndarray:
+def planes_of_depth(h: np.ndarray, slope: np.ndarray, rows: int, to_bands: np.ndarray, frames: int) -> np.ndarray:
     """One clip's latents (C, H, W) as evidence for and against and level, in bands: (3, G, N).
 
     Maps are stretched to ``rows`` rows, and these weighted into the bands by ``to_bands`` (R, G).
@@ -652,7 +652,7 @@ def view_of_depth(h: np.ndarray, slope: np.ndarray, rows: int, to_bands: np.ndar
     return np.einsum("rg,prn->pgn", to_bands, wide)
 
 
-def view_of_sound(values: np.ndarray, pitch: list[float], bands: int) -> np.ndarray:
+def planes_of_sound(values: np.ndarray, pitch: list[float], bands: int) -> np.ndarray:
     """One clip's level (F, N) in decibels of no unit, in deviations, and less its row's mean, in bands: (2, G, N)."""
     level = np.log(np.abs(values) + 1e-4)
     level = (level - level.mean()) / (level.std() + 1e-3)

@@ -19,23 +19,23 @@ from audioxai.errors import ClassifierError, LabelsError
 from audioxai.masking.spaces import Analysis, Space
 from audioxai.nn.decoder import _log_level, _standardise
 
-__all__ = ["BANDS", "DEPTHS", "PLANES", "View", "band_averages", "band_weights", "depths_of", "read_view"]
+__all__ = ["BANDS", "DEPTHS", "PLANES", "Planes", "band_averages", "band_weights", "depths_of", "read_planes"]
 
 BANDS = 64
 DEPTHS = 4
 #: Evidence at the values (2), at each depth with its level (3), and the sound (2).
 PLANES = 2 + 3 * DEPTHS + 2
 
-_FRAME_SECONDS = 0.0116  # of a view in waveform space
+_FRAME_SECONDS = 0.0116  # in waveform space
 
 
 @dataclass(frozen=True)
-class View:
+class Planes:
     """What a decoder sees of a batch under one target.
 
     Args:
         target: resolved.
-        planes: (B, P, G, N) with P = :data:`PLANES` and G = :data:`BANDS`, N the frames of the values:
+        stack: (B, P, G, N) with P = :data:`PLANES` and G = :data:`BANDS`, N the frames of the values:
 
             * 0, 1: evidence v * ds/dv at the mask's values v for the score s, what speaks for it and what against,
               summed into the bands;
@@ -49,7 +49,7 @@ class View:
     """
 
     target: Target
-    planes: Tensor
+    stack: Tensor
     missing: tuple[str, ...] = ()
 
 
@@ -71,14 +71,14 @@ def depths_of(classifier: AudioClassifier) -> tuple[LatentLayer, ...]:
     return tuple(layers[place] for place in places)
 
 
-def read_view(
+def read_planes(
     classifier: AudioClassifier,
     space: Space,
     analysis: Analysis,
     targets: Sequence[Target],
     *,
     layers: Sequence[LatentLayer] | None = None,
-) -> tuple[Tensor, list[View]]:
+) -> tuple[Tensor, list[Planes]]:
     """One forward pass, and one backward pass to the values for each target.
 
     Args:
@@ -89,7 +89,7 @@ def read_view(
         layers: from :func:`depths_of`; default found here.
 
     Returns:
-        Logits (B, K) without a graph, and a view for each target.
+        Logits (B, K) without a graph, and the planes for each target.
 
     Raises:
         ClassifierError: the score depends neither on the values nor on the layers.
@@ -106,7 +106,7 @@ def read_view(
         seen = _in_bands(sound, weights, _frames(space, analysis))
         known = {layer.name: layer.as_map(places[layer.name]) for layer in layers}
         levels = {name: _level(maps) for name, maps in known.items()}
-    views = []
+    read = []
     resolved = [target.resolve(logits, classifier.labels) for target in targets]
     for number, target in enumerate(resolved, 1):
         with torch.enable_grad():
@@ -131,8 +131,8 @@ def read_view(
                 planes.append(_at_depth(found, levels[layer.name], space, weights, seen))
             planes += [] if layers else [seen.new_zeros(len(seen), 3 * DEPTHS, *seen.shape[2:])]
             missing = ("values",) * (gradients[0] is None) + ("depths",) * (not layers)
-            views.append(View(target, torch.cat([*planes, seen], 1), missing))
-    return logits.detach(), views
+            read.append(Planes(target, torch.cat([*planes, seen], 1), missing))
+    return logits.detach(), read
 
 
 def band_weights(space: Space, device: torch.device | str = "cpu") -> Tensor:
@@ -174,7 +174,7 @@ def _features(space: Space, values: Tensor, analysis: Analysis) -> Tensor:
 
 
 def _frames(space: Space, analysis: Analysis) -> int:
-    """N of the view: that of the values, or in waveform space a frame for every 11.6 ms."""
+    """N of the planes: that of the values, or in waveform space a frame for every 11.6 ms."""
     samples = analysis.values.shape[-1]
     if analysis.values.ndim == 3:
         return samples

@@ -1,4 +1,4 @@
-"""The view of any network: every plane against a naive one, every kind of network and space, and what is missing."""
+"""The planes of any network: each against a naive one, every kind of network and space, and what is missing."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from torch import nn
 import audioxai as ax
 from audioxai.classifiers.targets import Target
 from audioxai.errors import ClassifierError, TargetError
-from audioxai.explainers.view import BANDS, DEPTHS, PLANES, band_averages, band_weights, depths_of, read_view
+from audioxai.explainers.planes import BANDS, DEPTHS, PLANES, band_averages, band_weights, depths_of, read_planes
 from audioxai.masking.spaces import make_space
 from audioxai.sound.dsp import STFT
 
 PREDICTED = Target(predicted=True)
 
 
-def view_of(classifier, space="stft", scale="magnitude", waveform=None, targets=(PREDICTED,), **options):
+def planes_of(classifier, space="stft", scale="magnitude", waveform=None, targets=(PREDICTED,), **options):
     place = make_space(space, classifier, scale)
     with classifier.frozen():
         analysis = place.analyse(clips() if waveform is None else waveform)
-        logits, views = read_view(classifier, place, analysis, list(targets), **options)
-    return place, analysis, logits, views
+        logits, found = read_planes(classifier, place, analysis, list(targets), **options)
+    return place, analysis, logits, found
 
 
 @pytest.mark.parametrize("space", ["stft", "mel", "waveform"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_planes_of_every_network_and_space(name, space):
     classifier = NETWORKS[name]()
-    _, analysis, logits, [view] = view_of(classifier, space)
+    _, analysis, logits, [read] = planes_of(classifier, space)
     frames = analysis.values.shape[-1] if space != "waveform" else round(6000 / (0.0116 * RATE))
-    assert view.planes.shape == (3, PLANES, BANDS, frames)
-    assert view.planes.isfinite().all()
-    assert not view.planes.requires_grad
-    assert view.missing == ()
-    assert (view.planes[:, :2].flatten(2).amax(2) > 0).all()
-    assert torch.equal(view.target.classes, logits.argmax(1))
+    assert read.stack.shape == (3, PLANES, BANDS, frames)
+    assert read.stack.isfinite().all()
+    assert not read.stack.requires_grad
+    assert read.missing == ()
+    assert (read.stack[:, :2].flatten(2).amax(2) > 0).all()
+    assert torch.equal(read.target.classes, logits.argmax(1))
     torch.testing.assert_close(logits, classifier(analysis.waveform), atol=2e-4, rtol=1e-4)
 
 
@@ -46,26 +46,26 @@ def test_planes_of_every_network_and_space(name, space):
 def test_evidence_at_the_values(scale):
     classifier = linear()
     target = Target(classes=torch.tensor([0, 3, 1]))
-    place, analysis, _, [view] = view_of(classifier, scale=scale, targets=[target], layers=())
+    place, analysis, _, [read] = planes_of(classifier, scale=scale, targets=[target], layers=())
     frames = analysis.values.shape[-1]
-    assert view.missing == ("depths",)
-    assert not view.planes[:, 2:-2].any()
+    assert read.missing == ("depths",)
+    assert not read.stack[:, 2:-2].any()
     for clip, k in enumerate((0, 3, 1)):
         values = analysis.values[clip].double().numpy()
         slope = classifier.network.weight[:, k].detach().double().numpy()[:, None] / frames
         slope = slope * np.exp(values) if scale == "log1p" else slope * np.ones_like(values)
         pitch = place.pitch.tolist()
-        wanted = oracles.view_of_values(values, slope, pitch, BANDS)
-        np.testing.assert_allclose(view.planes[clip, :2], wanted, rtol=2e-3, atol=1e-4)
+        wanted = oracles.planes_of_values(values, slope, pitch, BANDS)
+        np.testing.assert_allclose(read.stack[clip, :2], wanted, rtol=2e-3, atol=1e-4)
         np.testing.assert_allclose(
-            view.planes[clip, -2:], oracles.view_of_sound(values, pitch, BANDS), rtol=1e-3, atol=1e-4
+            read.stack[clip, -2:], oracles.planes_of_sound(values, pitch, BANDS), rtol=1e-3, atol=1e-4
         )
 
 
 @pytest.mark.parametrize("space", ["stft", "mel"])
 def test_evidence_at_the_depths(space):
     classifier = sequential()
-    place, analysis, _, [view] = view_of(classifier, space, targets=[Target(classes=torch.tensor([2, 0, 1]))])
+    place, analysis, _, [read] = planes_of(classifier, space, targets=[Target(classes=torch.tensor([2, 0, 1]))])
     network = classifier.network
     layers = [layer.name for layer in depths_of(classifier)]
     with torch.no_grad():
@@ -79,10 +79,10 @@ def test_evidence_at_the_depths(space):
         rest = network[end:](h.clone())
         (slope,) = torch.autograd.grad(rest[0, 2] + rest[1, 0] + rest[2, 1], h)
         for clip in range(3):
-            wanted = oracles.view_of_depth(
-                h[clip].detach().numpy(), slope[clip].numpy(), len(to_bands), to_bands, view.planes.shape[-1]
+            wanted = oracles.planes_of_depth(
+                h[clip].detach().numpy(), slope[clip].numpy(), len(to_bands), to_bands, read.stack.shape[-1]
             )
-            got = view.planes[clip, 2 + 3 * depth : 5 + 3 * depth]
+            got = read.stack[clip, 2 + 3 * depth : 5 + 3 * depth]
             np.testing.assert_allclose(got, wanted, rtol=5e-3, atol=1e-3)
 
 
@@ -108,35 +108,35 @@ def test_weights_of_bands_and_rows(space):
     np.testing.assert_allclose(average @ torch.tensor(column), wanted, atol=2e-3)
 
 
-def test_one_forward_and_a_view_for_each_target():
+def test_one_forward_and_planes_for_each_target():
     classifier = log_mel_cnn()
     calls = []
     classifier.network.register_forward_hook(lambda *_: calls.append(1))
     depths_of(classifier)
     calls.clear()
     targets = [PREDICTED, Target(classes=torch.tensor([0, 1, 2])), Target(function=lambda logits: logits[:, 0] ** 2)]
-    _, _, _, views = view_of(classifier, targets=targets)
+    _, _, _, found = planes_of(classifier, targets=targets)
     assert len(calls) == 1
-    assert len(views) == 3
-    for target, view in zip(targets, views, strict=True):
-        _, _, _, [alone] = view_of(classifier, targets=[target])
-        torch.testing.assert_close(view.planes, alone.planes, atol=1e-5, rtol=1e-4)
-    assert not torch.equal(views[0].planes, views[2].planes)
+    assert len(found) == 3
+    for target, read in zip(targets, found, strict=True):
+        _, _, _, [alone] = planes_of(classifier, targets=[target])
+        torch.testing.assert_close(read.stack, alone.stack, atol=1e-5, rtol=1e-4)
+    assert not torch.equal(found[0].stack, found[2].stack)
 
 
 def test_a_clip_does_not_depend_on_the_others():
     classifier = log_mel_cnn()
-    _, _, _, [together] = view_of(classifier)
-    _, _, _, [alone] = view_of(classifier, waveform=clips()[1:2])
-    torch.testing.assert_close(together.planes[1:2], alone.planes, atol=1e-4, rtol=1e-3)
+    _, _, _, [together] = planes_of(classifier)
+    _, _, _, [alone] = planes_of(classifier, waveform=clips()[1:2])
+    torch.testing.assert_close(together.stack[1:2], alone.stack, atol=1e-4, rtol=1e-3)
 
 
 def test_level_of_the_evidence_and_loudness_of_latents_do_not_matter():
     classifier = log_mel_cnn()
     score = Target(function=lambda logits: logits[:, 1])
     louder = Target(function=lambda logits: 1000 * logits[:, 1])
-    _, _, _, views = view_of(classifier, targets=[score, louder])
-    torch.testing.assert_close(views[0].planes, views[1].planes, atol=1e-5, rtol=1e-4)
+    _, _, _, found = planes_of(classifier, targets=[score, louder])
+    torch.testing.assert_close(found[0].stack, found[1].stack, atol=1e-5, rtol=1e-4)
 
 
 def test_layers_of_the_callers_own():
@@ -146,9 +146,9 @@ def test_layers_of_the_callers_own():
     def classifier(layers):
         return ax.AudioClassifier(network, sample_rate=RATE, frontend=frontend, labels=LABELS, layers=layers)
 
-    named = view_of(classifier(["3"]))[3][0]
-    own = view_of(classifier({"3": lambda latent: latent}))[3][0]
-    torch.testing.assert_close(named.planes, own.planes)
+    named = planes_of(classifier(["3"]))[3][0]
+    own = planes_of(classifier({"3": lambda latent: latent}))[3][0]
+    torch.testing.assert_close(named.stack, own.stack)
     assert [layer.name for layer in depths_of(classifier(["1", "3"]))] == ["1", "1", "3", "3"]
     with pytest.raises(ClassifierError, match="carries no map"):
         depths_of(classifier(["5"]))
@@ -173,10 +173,10 @@ class NumpyFrontend(nn.Module):
 def test_a_front_end_outside_the_graph(space):
     network = sequential().network
     classifier = ax.AudioClassifier(network, sample_rate=RATE, frontend=NumpyFrontend(), labels=LABELS)
-    _, _, _, [view] = view_of(classifier, space)
-    assert view.missing == ("values",)
-    assert not view.planes[:, :2].any()
-    assert (view.planes[:, 2:4].flatten(2).amax(2) > 0).any()
+    _, _, _, [read] = planes_of(classifier, space)
+    assert read.missing == ("values",)
+    assert not read.stack[:, :2].any()
+    assert (read.stack[:, 2:4].flatten(2).amax(2) > 0).any()
 
 
 class NoMaps(nn.Module):
@@ -187,22 +187,22 @@ class NoMaps(nn.Module):
 def test_a_network_without_maps():
     classifier = ax.AudioClassifier(NoMaps(), sample_rate=RATE, frontend=ax.LogMel(RATE, 32))
     assert depths_of(classifier) == ()
-    _, _, _, [view] = view_of(classifier)
-    assert view.missing == ("depths",)
-    assert (view.planes[:, :2].flatten(2).amax(2) > 0).any()
+    _, _, _, [read] = planes_of(classifier)
+    assert read.missing == ("depths",)
+    assert (read.stack[:, :2].flatten(2).amax(2) > 0).any()
 
 
 def test_no_gradient_at_all():
     classifier = ax.from_callable(lambda clips: np.abs(clips[:, :4]), RATE)
     with pytest.raises(ClassifierError, match="Occlusion, LIME, KernelSHAP and ScoreCAM need no gradient"):
-        view_of(classifier)
+        planes_of(classifier)
     with pytest.raises(ClassifierError, match="no gradient"):
-        view_of(log_mel_cnn(), targets=[Target(function=lambda logits: torch.ones(len(logits)))])
+        planes_of(log_mel_cnn(), targets=[Target(function=lambda logits: torch.ones(len(logits)))])
 
 
 def test_half_precision_sees_what_single_does():
     classifier = log_mel_cnn()
-    _, _, _, [whole] = view_of(classifier, "mel")
+    _, _, _, [whole] = planes_of(classifier, "mel")
     frontend = classifier.frontend
 
     class Half(nn.Module):
@@ -214,23 +214,23 @@ def test_half_precision_sees_what_single_does():
             return self.inner(features.bfloat16())
 
     half = ax.AudioClassifier(Half(), sample_rate=RATE, frontend=frontend, labels=LABELS).eval()
-    _, _, _, [view] = view_of(half, "mel", targets=[Target(classes=whole.target.classes)])
-    assert view.planes.dtype == torch.float32
-    alike = torch.corrcoef(torch.stack([view.planes.flatten(), whole.planes.flatten()]))[0, 1]
+    _, _, _, [read] = planes_of(half, "mel", targets=[Target(classes=whole.target.classes)])
+    assert read.stack.dtype == torch.float32
+    alike = torch.corrcoef(torch.stack([read.stack.flatten(), whole.stack.flatten()]))[0, 1]
     assert alike > 0.9
 
 
 def test_prompts_and_bad_targets():
     classifier = zero_shot()
-    _, _, _, [view] = view_of(classifier)
-    assert view.planes.isfinite().all()
+    _, _, _, [read] = planes_of(classifier)
+    assert read.stack.isfinite().all()
     with pytest.raises(TargetError, match="out of range"):
-        view_of(log_mel_cnn(), targets=[Target(classes=torch.tensor([0, 1, 9]))])
+        planes_of(log_mel_cnn(), targets=[Target(classes=torch.tensor([0, 1, 9]))])
 
 
 @pytest.mark.parametrize("samples", [1, 40, 200, 1001])
 def test_short_and_silent_clips(samples):
     classifier = sequential()
     for waveform in (clips(2, samples), torch.zeros(2, samples)):
-        _, _, _, [view] = view_of(classifier, waveform=waveform)
-        assert view.planes.isfinite().all()
+        _, _, _, [read] = planes_of(classifier, waveform=waveform)
+        assert read.stack.isfinite().all()

@@ -28,6 +28,7 @@ from zoo import ZOO, Clips, Data, Member, trained
 
 import audioxai as ax
 from audioxai.classifiers.targets import Target
+from audioxai.data import ESC50
 from audioxai.explainers.base import Solution
 from audioxai.explainers.planes import PLANES, Planes, band_weights, depths_of, read_planes
 from audioxai.masking.spaces import Analysis
@@ -39,6 +40,7 @@ METRICS = ("AI", "AD", "AG", "FF", "Fid-In", "MM")
 SPACES = (("stft", "magnitude"), ("stft", "log1p"), ("mel", "magnitude"), ("waveform", "magnitude"))
 SHARES = (0.7, 0.1, 0.1, 0.1)  # of the steps
 HIDDEN = 0.05  # share of the clips without each kind of evidence
+FAINT = 0.1  # mask where evidence says nothing: everything, 20 dB down
 PER_EPOCH = 40  # steps between two checkpoints
 
 
@@ -48,14 +50,16 @@ class General(ax.LMAC):
     Args:
         classifier: the wrapped network.
         decoder: fitted, or being fitted.
-        empty: weight of an empty mask for evidence that means nothing.
+        nothing: weight of what is answered to evidence that means nothing.
         **base: see :class:`audioxai.LMAC`.
     """
 
-    def __init__(self, classifier: ax.AudioClassifier, decoder: nn.Module, *, empty: float = 0.0, **base: Any) -> None:
+    def __init__(
+        self, classifier: ax.AudioClassifier, decoder: nn.Module, *, nothing: float = 0.0, **base: Any
+    ) -> None:
         super().__init__(classifier, **base)
         self.decoder_ = decoder
-        self.empty = empty
+        self.nothing = nothing
         self.stranger: ax.AudioClassifier | None = None  # the network with random weights
         with classifier.frozen():
             self.layers = depths_of(classifier)
@@ -72,38 +76,45 @@ class General(ax.LMAC):
     def _draw(self, waveform: Tensor, target: Target) -> tuple[Tensor, Analysis, Target]:
         with torch.no_grad():
             analysis = self.space.analyse(waveform)
-        self.logits, [read] = self._read_planes(analysis, [target])
-        return self.decoder(hide(read.stack), analysis.values, self.rows), analysis, read.target
+        logits, [read] = self._read_planes(analysis, [target])
+        drawn = self.decoder(hide(read.stack), analysis.values, self.rows)
+        self.last = analysis, drawn.detach(), logits
+        return drawn, analysis, read.target
 
     def _read_planes(self, analysis: Analysis, targets: Sequence[Target]) -> tuple[Tensor, list[Planes]]:
         return read_planes(self.classifier, self.space, analysis, targets, layers=self.layers)
 
     def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
         losses = super().training_step(waveform)
-        if self.empty:
+        if self.nothing:
+            analysis, drawn, logits = self.last
+            few = slice(0, -(-len(waveform) // 2))
             with torch.no_grad():
-                analysis = self.space.analyse(waveform)
-                planes = self._meaningless(analysis)
-            drawn = self.decoder(planes, analysis.values, self.rows)
-            losses["empty"] = F.softplus(drawn.float()).mean()  # -log(1 - mask)
-            losses["loss"] = losses["loss"] + self.empty * losses["empty"]
+                stack, aim = self._meaningless(analysis.rows(few), logits[few])
+            found = self.decoder(stack, analysis.values[few], self.rows).float()
+            losses["nothing"] = F.binary_cross_entropy_with_logits(found, torch.full_like(found, aim))
+            flat = [x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (found, drawn[few].float())]
+            losses["alike"] = F.cosine_similarity(*flat, dim=1, eps=1e-3).square().mean()
+            losses["loss"] = losses["loss"] + self.nothing * (losses["nothing"] + losses["alike"])
         return losses
 
-    def _meaningless(self, analysis: Analysis) -> Tensor:
-        """Planes (B, P, G, N) whose evidence says nothing about the clips, of one of three kinds."""
+    def _meaningless(self, analysis: Analysis, logits: Tensor) -> tuple[Tensor, float]:
+        """Planes (B, P, G, N) that say nothing about the clips, of one of three kinds, and the mask to answer with.
+
+        What a class that is not there keeps is nothing. What a network keeps that knows nothing is everything, faintly:
+        an empty mask would be as like the trained network's as that one is empty.
+        """
         kind = int(torch.randint(3, ()))
-        if kind == 0:  # of the network with random weights
-            if self.stranger is None:
-                self.stranger = copy.deepcopy(self.classifier)
-            randomise(self.stranger.network)
-            return self._planes(self.stranger, analysis, Target(predicted=True))
-        logits = self.logits
-        if kind == 1 and logits.shape[1] > 2:  # of a class that is not there
+        if kind == 0:
             draw = logits - 1e4 * (logits > logits.median(1, keepdim=True).values)
-            return self._planes(self.classifier, analysis, Target(classes=draw.softmax(1).multinomial(1)[:, 0]))
-        planes = self._planes(self.classifier, analysis, Target(predicted=True))
-        planes[:, :-2] = planes[:, :-2].roll(1, 0)[:, :, torch.randperm(planes.shape[2])]  # of another clip, shuffled
-        return planes
+            return self._planes(self.classifier, analysis, Target(classes=draw.softmax(1).multinomial(1)[:, 0])), 0.0
+        if kind == 1:
+            self.stranger = self.stranger or copy.deepcopy(self.classifier)
+            randomise(self.stranger.network)
+            return self._planes(self.stranger, analysis, Target(predicted=True)), FAINT
+        stack = self._planes(self.classifier, analysis, Target(predicted=True))
+        stack[:, :-2] = stack[:, :-2].roll(1, 0)[:, :, torch.randperm(stack.shape[2])]  # of another clip, rows shuffled
+        return stack, FAINT
 
     def _planes(self, classifier: ax.AudioClassifier, analysis: Analysis, target: Target) -> Tensor:
         return read_planes(classifier, self.space.bind(classifier), analysis, [target], layers=self.layers)[1][0].stack
@@ -163,7 +174,7 @@ def fit(members: list[Member], data: Data, args: argparse.Namespace, file: Path)
         return decoder.eval().requires_grad_(False)
     networks = [trained(member, data, args.out / "networks") for member in members]
     explainers = [
-        [General(network, decoder, space=space, scale=scale, empty=args.empty) for space, scale in SPACES]
+        [General(network, decoder, space=space, scale=scale, nothing=args.nothing) for space, scale in SPACES]
         for network in networks
     ]
     turns = Turns(explainers, [data(m.data, m.rate) for m in members], args.batch, time.time() + 60 * args.minutes)
@@ -171,7 +182,7 @@ def fit(members: list[Member], data: Data, args: argparse.Namespace, file: Path)
         epochs=max(1, args.steps // PER_EPOCH), lr=2e-3, seed=args.seed, checkpoint=file.with_suffix(".checkpoint"),
         checkpoint_seconds=60, progress=sys.stderr.isatty(),
     )  # fmt: skip
-    identity = {"members": [m.name for m in members], "empty": args.empty, "batch": args.batch}
+    identity = {"members": [m.name for m in members], "nothing": args.nothing, "batch": args.batch}
     seen: list[dict[str, float]] = []
 
     def step(batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -240,7 +251,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=80, help="at most so many of each network are explained")
     parser.add_argument("--steps", type=int, default=3200, help="of the fit")
     parser.add_argument("--batch", type=int, default=8, help="clips in a step")
-    parser.add_argument("--empty", type=float, default=0.0, help="weight of empty masks for evidence of nothing")
+    parser.add_argument("--nothing", type=float, default=0.0, help="weight of the answer to meaningless evidence")
     parser.add_argument("--minutes", type=float, default=1e6, help="stop after these; the next run goes on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="general", help="of the fit's files")
@@ -261,7 +272,7 @@ def main() -> None:
         return
     if args.evaluate:
         shipped = ax.load_pretrained("esc10-compact")
-        shown = ax.data.ESC50(args.data / "esc10", folds=(5,), esc10=True).tensors()[0]
+        shown = ESC50(args.data / "esc10", folds=(5,), esc10=True).tensors()[0]
         shown = shown[:: max(1, len(shown) // args.clips)][: args.clips]
         compare("shipped ESC-10 network, fold 5", shipped.classifier, decoder, shown, {"L-MAC, fitted": shipped})
         sanity(shipped.classifier, decoder, shown[:40], {"L-MAC, fitted": shipped})

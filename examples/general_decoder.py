@@ -29,8 +29,8 @@ from zoo import ZOO, Clips, Data, Member, trained
 import audioxai as ax
 from audioxai.classifiers.targets import Target
 from audioxai.data import ESC50
-from audioxai.explainers.base import Solution
 from audioxai.explainers.planes import PLANES, Planes, band_weights, depths_of, read_planes
+from audioxai.explainers.solution import Solution
 from audioxai.masking.spaces import Analysis
 from audioxai.metrics import cascading_randomisation, evaluate
 from audioxai.nn.general_decoder import GeneralDecoder

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import imports
 import listeners
 import networks
 import pytest
@@ -16,7 +17,7 @@ import torch
 from test_readme import ROOT, blocks
 
 import audioxai as ax
-import audioxai.report  # the others are there
+import audioxai.listening  # the others are there
 from audioxai.data import make_scene
 
 DOCS = ROOT / "docs"
@@ -43,12 +44,31 @@ def test_the_site_builds_without_a_warning_and_names_all_that_is_public(tmp_path
 
     inventory = InventoryFile.loads((tmp_path / "site" / "objects.inv").read_bytes(), uri="").data
     known = {name.rpartition(".")[2] for kind in inventory if kind.startswith("py:") for name in inventory[kind]}
-    for package in (ax, ax.data, ax.metrics, ax.nn, ax.report):
+    for package in (ax, ax.data, ax.listening, ax.metrics, ax.nn, ax.report, ax.training):
         assert set(package.__all__) - {"__version__", "functional"} <= known, package.__name__
     # Formulas are drawn by the browser, and nothing is fetched.
     page = (tmp_path / "site" / "methods" / "lmac.html").read_text()
     assert "<msub>" in page
     assert not re.findall(r'(?:src|stylesheet" href)="https?:', page)
+
+
+def test_a_page_of_the_api_holds_the_modules_of_its_room():
+    shared = {"networks": {"nn"}, "explainers": {"explainers", "testing"}, "report": {"report", "listening"}}
+    pages = {path.stem: path.read_text() for path in (DOCS / "api").glob("*.md") if path.stem != "index"}
+    found = {page: set(re.findall(r"auto\w+:: audioxai\.(\w+)", text)) for page, text in pages.items()}
+    assert found == {page: shared.get(page, {page}) for page in pages}
+    inner = {"__init__", "__main__", "_moved", "version", "support", "commands"}
+    assert set().union(*found.values()) == set(imports.ROOMS) - inner
+
+
+def test_names_in_prose_exist():
+    named = {}
+    for pattern in ("README.md", "docs/**/*.md", "examples/*", "audioxai/pretrained/*/CARD.md"):
+        for path in ROOT.glob(pattern):
+            named |= dict.fromkeys(re.findall(r"\b(?:ax|audioxai)\.([A-Za-z]\w*)", path.read_text()), path)
+    assert len(named) > 50
+    modules = {imports.room(name) for name in imports.modules()}
+    assert {name: path for name, path in named.items() if name not in modules and not hasattr(ax, name)} == {}
 
 
 # The code on the pages --------------------------------------------------------------------------------------------
@@ -86,7 +106,7 @@ def heard_methods(_monkeypatch):
     given = {"clips": networks.clips(2, 4000), "targets": ["dog", "rain"], "names": ["a.wav", "b.wav"]}
     methods = {"L-MAC": ax.IntegratedGradients(classifier, n_steps=20), "GradCAM": ax.GradCAM(classifier)}
     explained = {n: m.explain(given["clips"], given["targets"], names=given["names"]) for n, m in methods.items()}
-    _, key = ax.report.listening_test(explained, "first.html", seed=0)
+    _, key = ax.listening.listening_test(explained, "first.html", seed=0)
     Path("answers").mkdir()
     for listener in ("one", "two"):
         listeners.answers(Path(key), Path("answers"), listener, lambda stimulus, rng: _rated(stimulus, rng))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,15 @@ def test_what_never_was_is_refused():
         ax.report.listening_tset  # noqa: B018
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("audioxai.explainers.dsp")
+
+
+def test_pages_and_examples_teach_the_new_paths():
+    root = Path(__file__).parents[1]
+    files = [root / "README.md", root / "CONTRIBUTING.md"]
+    files += [path for folder in ("docs", "examples", "benchmarks") for path in (root / folder).rglob("*.*")]
+    taught = {path: path.read_text() for path in files if path.suffix in (".md", ".py", ".ipynb")}
+    assert len(taught) > 50
+    old = re.compile(rf"audioxai(?:\.| import )(?:{'|'.join(map(re.escape, _moved.MODULES))})\b")
+    assert old.search("from audioxai import dsp")
+    assert old.search("import audioxai.store as s")
+    assert {path: old.findall(text) for path, text in taught.items() if old.search(text)} == {}

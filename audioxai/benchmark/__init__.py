@@ -1,1 +1,1 @@
-"""Published results to compare with."""
+"""The benchmark: networks, fits, contaminated test sets, scores, and tables beside the published ones."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import audioxai as ax
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, nearest
-from audioxai.explainers import Explainer, LearnedExplainer
+from audioxai.explainers import L2I, LMAC, LMACTD, LMACZS, Explainer, LearnedExplainer
+from audioxai.explainers.registry import EXPLAINERS
 
 __all__ = ["CONTROLS", "METHODS", "Method", "choose_methods"]
 
@@ -69,87 +69,92 @@ class Method:
 #: In every table, whatever is asked for: what a mask that knows nothing scores.
 CONTROLS = ("all-ones", "random", "energy")
 
-_FREE: dict[str, type[Explainer]] = {
-    "all-ones": ax.AllOnes,
-    "random": ax.RandomMask,
-    "energy": ax.EnergyMask,
-    "saliency": ax.Saliency,
-    "input-x-gradient": ax.InputXGradient,
-    "smoothgrad": ax.SmoothGrad,
-    "integrated-gradients": ax.IntegratedGradients,
-    "guided-backprop": ax.GuidedBackprop,
-    "gradcam": ax.GradCAM,
-    "gradcam++": ax.GradCAMPlusPlus,
-    "guided-gradcam": ax.GuidedGradCAM,
-    "scorecam": ax.ScoreCAM,
-    "gscorecam": ax.GScoreCAM,
-    "gradient-shap": ax.GradientSHAP,
-    "deep-shap": ax.DeepSHAP,
-    "kernel-shap": ax.KernelSHAP,
-    "occlusion": ax.Occlusion,
-    "lime": ax.LIME,
-}
-METHODS = {
-    method.key: method
-    for method in (
-        *(Method(key, explainer.__name__, explainer) for key, explainer in _FREE.items()),
-        *(
-            Method(f"{key}/published", f"{explainer.__name__} (published)", explainer, published=True)
-            for key, explainer in _FREE.items()
-            if explainer._published is not None and key not in CONTROLS
-        ),
-        Method("lmac-latents", "L-MAC (latents alone)", ax.LMAC, options={"evidence": False, "mixing": 0.0}),
-        Method("lmac", "L-MAC (evidence)", ax.LMAC),
-        *(
-            Method(f"lmac-ft-{cth}", f"L-MAC FT (CTH {cth})", ax.LMAC, fitting={"cth": cth, "lr": 1e-3}, start="lmac")
-            for cth in (0.6, 0.7)
-        ),
-        # LMAC-TD is scored by its sounds; these are the same masks as above, scored likewise.
-        *(
-            Method(f"{key}-heard", f"{name}, as heard", ax.LMAC, options={"heard": True}, start=key, heavy=True)
-            for key, name in (("lmac", "L-MAC (evidence)"), ("lmac-ft-0.6", "L-MAC FT (CTH 0.6)"))
-        ),
-        # What cannot be told which of two sounds is meant learns nothing from mixtures.
+#: What learned explainers are compared as; one that has no entry here is a row by itself.
+_VARIANTS = (
+    Method("lmac-latents", "L-MAC (latents alone)", LMAC, options={"evidence": False, "mixing": 0.0}),
+    Method("lmac", "L-MAC (evidence)", LMAC),
+    *(
+        Method(f"lmac-ft-{cth}", f"L-MAC FT (CTH {cth})", LMAC, fitting={"cth": cth, "lr": 1e-3}, start="lmac")
+        for cth in (0.6, 0.7)
+    ),
+    # LMAC-TD is scored by its sounds; these are the same masks as above, scored likewise.
+    *(
+        Method(f"{key}-heard", f"{name}, as heard", LMAC, options={"heard": True}, start=key, heavy=True)
+        for key, name in (("lmac", "L-MAC (evidence)"), ("lmac-ft-0.6", "L-MAC FT (CTH 0.6)"))
+    ),
+    # What cannot be told which of two sounds is meant learns nothing from mixtures.
+    Method("lmac-td-0", "LMAC-TD (alpha 0)", LMACTD, options={"alpha": 0.0, "mixing": 0.0}, heavy=True, passes=3),
+    *(
         Method(
-            "lmac-td-0", "LMAC-TD (alpha 0)", ax.LMACTD, options={"alpha": 0.0, "mixing": 0.0}, heavy=True, passes=3
-        ),
-        *(
-            Method(
-                f"lmac-td-{alpha:g}",
-                f"LMAC-TD (alpha {alpha:g})",
-                ax.LMACTD,
-                options={"alpha": alpha},
-                heavy=True,
-                passes=3,
-            )
-            for alpha in (0.75, 1.0)
-        ),
-        *(
-            Method(
-                "lmac-zs" if form == "evidence+gate" else f"lmac-zs-{form}",
-                "LMAC-ZS" if form == "evidence+gate" else f"LMAC-ZS ({form})",
-                ax.LMACZS,
-                options={"conditioning": form},
-                heavy=True,
-            )
-            for form in ("evidence+gate", "evidence", "film", "concat", "gate")
-        ),
-        Method("lmac-zs/published", "LMAC-ZS (published)", ax.LMACZS, published=True, heavy=True),
-        Method("l2i-0.2", "L2I (RTH 0.2)", ax.L2I, options={"threshold": 0.2}),
-        Method("l2i-0.4", "L2I (RTH 0.4)", ax.L2I, options={"threshold": 0.4}, start="l2i-0.2"),
-        Method(
-            "lmac/published-narrow",
-            "L-MAC (published, 32 channels)",
-            ax.LMAC,
-            published=True,
-            options={"width": 32},
-            fitting={"lr": 1e-3},
+            f"lmac-td-{alpha:g}",
+            f"LMAC-TD (alpha {alpha:g})",
+            LMACTD,
+            options={"alpha": alpha},
             heavy=True,
-        ),
-        Method("lmac/published", "L-MAC (published)", ax.LMAC, published=True, heavy=True),
-    )
-}
-"""Methods by key, in the order of the tables."""
+            passes=3,
+        )
+        for alpha in (0.75, 1.0)
+    ),
+    *(
+        Method(
+            "lmac-zs" if form == "evidence+gate" else f"lmac-zs-{form}",
+            "LMAC-ZS" if form == "evidence+gate" else f"LMAC-ZS ({form})",
+            LMACZS,
+            options={"conditioning": form},
+            heavy=True,
+        )
+        for form in ("evidence+gate", "evidence", "film", "concat", "gate")
+    ),
+    Method("lmac-zs/published", "LMAC-ZS (published)", LMACZS, published=True, heavy=True),
+    Method("l2i-0.2", "L2I (RTH 0.2)", L2I, options={"threshold": 0.2}),
+    Method("l2i-0.4", "L2I (RTH 0.4)", L2I, options={"threshold": 0.4}, start="l2i-0.2"),
+    Method(
+        "lmac/published-narrow",
+        "L-MAC (published, 32 channels)",
+        LMAC,
+        published=True,
+        options={"width": 32},
+        fitting={"lr": 1e-3},
+        heavy=True,
+    ),
+    Method("lmac/published", "L-MAC (published)", LMAC, published=True, heavy=True),
+)
+
+
+class _Methods(Mapping[str, Method]):
+    """Made of what is registered whenever it is read, so that an explainer registered later is a row as well."""
+
+    def _rows(self) -> dict[str, Method]:
+        plain = {key: Method(key, kind.__name__, kind) for key, kind in EXPLAINERS.items()}
+        free = [plain[key] for key in CONTROLS] + [m for m in plain.values() if not (m.learned or m.key in CONTROLS)]
+        published = [
+            Method(f"{m.key}/published", f"{m.name} (published)", m.explainer, published=True)
+            for m in free
+            if m.explainer._published is not None and m.key not in CONTROLS
+        ]
+        compared = {m.explainer for m in _VARIANTS}
+        others = [m for m in plain.values() if m.learned and m.explainer not in compared]
+        rows = {m.key: m for m in _VARIANTS}
+        for method in (*free, *published, *others):
+            if method.key in rows:
+                raise ConfigError(
+                    f"{method.explainer.__name__} is registered as {method.key!r}, which is a row of the benchmark "
+                    f"already, {rows[method.key].name}; register it by another name"
+                )
+        return {m.key: m for m in (*free, *published, *others)} | rows
+
+    def __getitem__(self, key: str) -> Method:
+        return self._rows()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows())
+
+    def __len__(self) -> int:
+        return len(self._rows())
+
+
+#: Methods by key, in the order of the tables.
+METHODS: Mapping[str, Method] = _Methods()
 
 
 def choose_methods(asked: str | Sequence[str]) -> list[Method]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audioxai.data import ESC50, ClipSet, LabelledClips, Manifest, ManifestDataset, SoundFolder, UrbanSound8K
+from audioxai.data import ClipSet, LabelledClips, Manifest, ManifestDataset, SoundFolder
 from audioxai.data import make_manifest as freeze
-from audioxai.data.folder import named_files
+from audioxai.data.registry import DATA_SETS as DATA
 from audioxai.errors import AudioFileError, ConfigError, nearest
 
 __all__ = ["DATA", "DEFAULT_CONDITIONS", "BenchmarkData", "load_data"]
 
-#: Data sets by name on the command line.
-DATA = ("esc50", "esc10", "us8k", "folder")
 DEFAULT_CONDITIONS = ("id", "mixtures", "white-noise")
 _SPEECH = ("speech", "LJSpeech-1.1")
 _NOISE = ("wham_noise", "noise")
@@ -35,6 +32,7 @@ class BenchmarkData:
         speech: recordings of the condition ``"speech"``.
         noise: recordings of the condition ``"noise"``.
         folds: how the clips are divided, in words.
+        published: the data set's name in published tables, if there are any.
     """
 
     name: str
@@ -44,6 +42,7 @@ class BenchmarkData:
     speech: ClipSet | None = None
     noise: ClipSet | None = None
     folds: str = ""
+    published: str | None = None
 
     def noises(self, condition: str) -> ClipSet | None:
         """The recordings of a condition, if it takes any.
@@ -94,12 +93,10 @@ def load_data(
 ) -> BenchmarkData:
     """Read the data of a benchmark.
 
-    ESC-50 and ESC-10: folds 1 to 3 train, fold 5 is explained, fold 4 contaminates it and is for choosing settings.
-    UrbanSound8K: folds 1 to 8, 10 and 9. A folder of your own: about a quarter of each class, drawn by file name, is
-    explained; the others train, and contaminate.
+    How a data set is divided stands with its reader, and above every table.
 
     Args:
-        name: one of :data:`DATA`.
+        name: one of :data:`audioxai.data.registry.DATA_SETS`.
         root: folder of the data set.
         speech: folder of speech; default a folder ``speech`` or ``LJSpeech-1.1`` in ``root`` or beside it.
         noise: folder of noise recordings; default likewise ``wham_noise`` or ``noise``.
@@ -114,69 +111,22 @@ def load_data(
         AudioFileError: no data set there, or bad clips.
         ConfigError: an unknown name.
     """
-    where: dict[str, Any] = {"sample_rate": sample_rate, "seconds": seconds, "cache": cache, "skip_bad": skip_bad}
-    make: dict[str, Callable[[], tuple[LabelledClips, LabelledClips, LabelledClips, str]]] = {
-        "esc50": lambda: _folds(lambda folds: ESC50(root, folds=folds, **where), (1, 2, 3), (5,), (4,)),
-        "esc10": lambda: _folds(lambda folds: ESC50(root, folds=folds, esc10=True, **where), (1, 2, 3), (5,), (4,)),
-        "us8k": lambda: _folds(lambda folds: UrbanSound8K(root, folds=folds, **where), range(1, 9), (10,), (9,)),
-        "folder": lambda: _own_folder(root, labels, where),
-    }
-    if name not in make:
+    if name not in DATA:
         raise ConfigError(f"data set {name!r} is not known; the nearest are {nearest(name, DATA)}")
-    if labels is not None and name != "folder":
-        raise ConfigError(f"--labels is for the data set 'folder'; {name!r} has its own")
-    train, test, others, folds = make[name]()
+    read = DATA[name]
+    where: dict[str, Any] = {"sample_rate": sample_rate, "seconds": seconds, "cache": cache, "skip_bad": skip_bad}
+    if labels is not None and "labels" not in inspect.signature(read).parameters:
+        raise ConfigError(f"--labels is for clips without labels, such as a 'folder'; {name!r} has its own")
+    split = read(root, **where, **({} if labels is None else {"labels": labels}))
     sounds = {}
     for condition, given, usual in (("speech", speech, _SPEECH), ("noise", noise, _NOISE)):
         place = given or _beside(root, usual)
         if condition in conditions and place is not None:
             sounds[condition] = _sounds(place, where)
-    return BenchmarkData(name, train, test, others, sounds.get("speech"), sounds.get("noise"), folds)
-
-
-def _folds(
-    read: Callable[[Sequence[int]], LabelledClips], train: Sequence[int], test: Sequence[int], others: Sequence[int]
-) -> tuple[LabelledClips, LabelledClips, LabelledClips, str]:
-    words = f"trained on folds {train[0]} to {train[-1]}, explained fold {test[0]}, contaminated by fold {others[0]}"
-    return read(train), read(test), read(others), words
-
-
-def _own_folder(
-    root: Path, labels: Path | None, where: dict[str, Any]
-) -> tuple[LabelledClips, LabelledClips, LabelledClips, str]:
-    named = sorted((_below(root, file), label) for file, label in named_files(root, labels))
-    classes = sorted({label for _, label in named})
-    if len(classes) < 2:
-        raise ConfigError(f"a benchmark needs at least two classes; {str(labels or root)!r} gives {classes or 'none'}")
-    train, test = [], []
-    for label in classes:
-        files = [file for file, given in named if given == label]
-        if len(files) < 2:
-            raise ConfigError(f"class {label!r} has one clip; a benchmark needs one to train on and one to explain")
-        files.sort(key=lambda file: hashlib.sha256(_name(root, file).encode()).digest())
-        held_out = max(1, round(len(files) / 4))
-        test += [(file, classes.index(label)) for file in files[:held_out]]
-        train += [(file, classes.index(label)) for file in files[held_out:]]
-    sets = [
-        LabelledClips(root, [file for file, _ in part], [k for _, k in part], classes, **where)
-        for part in (train, test)
-    ]
-    return (
-        sets[0],
-        sets[1],
-        sets[0],
-        "about a quarter of each class, drawn by file name, is explained; the others train",
-    )
-
-
-def _below(root: Path, file: Path) -> Path:
-    """A file of a table, which may be named by its whole path, as one below ``root``; others as they are."""
-    relative = Path(os.path.relpath(file, root))
-    return file if ".." in relative.parts else root / relative
-
-
-def _name(root: Path, file: Path) -> str:
-    return Path(os.path.relpath(file, root)).with_suffix("").as_posix()
+    return BenchmarkData(
+        name, split.train, split.test, split.others, sounds.get("speech"), sounds.get("noise"), split.folds,
+        split.published,
+    )  # fmt: skip
 
 
 def _sounds(place: Path, where: dict[str, Any]) -> SoundFolder:

@@ -193,7 +193,10 @@ class _Run:
         shares = [sum(p == t for p, t in zip(found, labels, strict=True)) / len(labels) for found in predicted]
         accuracy = dict(zip(("network", "judge"), shares, strict=False))
         network = self.settings.network if self.settings.classifier is None else "own classifier"
-        return Table(self.settings.data, one.condition, space, network, rows, spread, accuracy, notes, prompts)
+        return Table(
+            self.settings.data, one.condition, space, network, rows, spread, accuracy, notes, prompts,
+            self.stages.data.published,
+        )  # fmt: skip
 
     def _samples(self, sets: Sequence[TestSet]) -> list[Explanation]:
         """L-MAC, or else the loudest cells, on one clip of every condition."""

@@ -21,7 +21,7 @@ class Settings:
     """What a benchmark does.
 
     Args:
-        data: one of :data:`audioxai.benchmark.protocol.DATA`.
+        data: one of :data:`audioxai.data.registry.DATA_SETS`.
         root: folder of the data set.
         out: folder of everything that is made; a second run there goes on.
         conditions: test sets, see :data:`audioxai.data.CONDITIONS`.

@@ -29,7 +29,6 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError
 from audioxai.explainers import Explainer, LearnedExplainer
-from audioxai.explainers.fingerprint import identity_of
 from audioxai.metrics import GROUND_TRUTH, PROMPT_FIGURES, SOUND, STANDARD, Results, evaluate, prompt_figures
 from audioxai.version import __version__
 
@@ -84,7 +83,7 @@ class Stages:
             self.classifier, self.judges = own.to(self.device).eval(), []
         else:
             self.classifier, self.judges = self.train(0), [self.train(1)]
-        self.networks = [identity_of(network) for network in (self.classifier, *self.judges)]
+        self.networks = [network.identity() for network in (self.classifier, *self.judges)]
 
     # Explainers ---------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ class Table:
         accuracy: share of clips that the network names rightly, and the judge, if there is one.
         notes: what a reader must know.
         prompts: method to its prompt sensitivity, of a zero-shot network; see :func:`audioxai.metrics.prompt_figures`.
+        published_data: name of the data set in published tables, if there are any.
     """
 
     data: str
@@ -46,6 +47,7 @@ class Table:
     accuracy: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
     prompts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    published_data: str | None = None
 
     @property
     def title(self) -> str:
@@ -117,11 +119,10 @@ class Table:
         return "\n".join(lines)
 
     def published(self) -> list[PublishedTable]:
-        """Published tables of the same condition and space."""
+        """Published tables of the same data set, condition and space."""
         condition = _PUBLISHED.get(self.condition)
-        if condition is None or not self.data.startswith("esc"):
-            return []
-        found = [table for table in published_tables() if table.id.startswith(f"lmac-{condition}-{self.space}")]
+        known = [table for table in published_tables() if table.data == self.published_data]
+        found = [table for table in known if table.id.startswith(f"lmac-{condition}-{self.space}")]
         return [table.rescaled() if condition == "in-domain" else table for table in found]
 
     def to_json(self) -> dict[str, Any]:

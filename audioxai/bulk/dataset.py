@@ -19,9 +19,8 @@ from audioxai.bulk.streaming import check_windows
 from audioxai.classifiers.targets import TargetLike, parse_target
 from audioxai.errors import ConfigError, OutputError
 from audioxai.explainers.base import at_least_one
-from audioxai.explainers.fingerprint import fingerprint_of
 from audioxai.support.files import PathLike, write_bytes, write_whole
-from audioxai.support.identity import describe, digest_of
+from audioxai.support.identity import describe, differences, digest_of
 from audioxai.version import __version__
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetReport", "explain_dataset", "read_dataset"]
 
-_FORMAT = 1
+_FORMAT = 2
 _IDLE = 0.2  # seconds between looks at the shards of other processes
 
 
@@ -96,7 +95,7 @@ def explain_dataset(
         What was done, with the clips that failed; these do not stop the others, and are not tried again.
 
     Raises:
-        ConfigError: an option out of range, or ``out`` holds the run of another explainer, source or options.
+        ConfigError: an option out of range, or ``out`` holds the run of another explainer, source, version or options.
         TargetError: a target that is not one for all clips.
         AudioFileError: no audio in the folder.
         OutputError: ``out`` cannot be written.
@@ -117,7 +116,7 @@ def explain_dataset(
         {
             "format": _FORMAT,
             "version": __version__,
-            "explainer": {"method": explainer.name, "fingerprint": fingerprint_of(explainer)},
+            "explainer": explainer.identity(),
             "source": {"clips": clips.size, "fingerprint": clips.fingerprint},
             "options": options,
         },
@@ -150,7 +149,8 @@ def _begin(out: Path, run: dict[str, Any]) -> None:
                 write_bytes(note, json.dumps(run, indent=1).encode())
                 return
             before = json.loads(note.read_text())
-            other = [_difference(key, before.get(key), run[key]) for key in run if before.get(key) != run[key]]
+            written = before.get("format")
+            other = differences(before, json.loads(json.dumps(run)))
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -159,16 +159,13 @@ def _begin(out: Path, run: dict[str, Any]) -> None:
         ) from error
     except (ValueError, AttributeError) as error:
         raise OutputError(f"{str(note)!r} cannot be read ({error}); choose another folder") from error
+    if written != _FORMAT:
+        raise ConfigError(
+            f"{str(out)!r} holds a run that another version of audioxai began, in format {written!r}; this one goes on "
+            f"with format {_FORMAT} only. Finish it with that version, or choose another folder"
+        )
     if other:
         raise ConfigError(f"{str(out)!r} holds another run: {'; '.join(other)}. Choose another folder for this one")
-
-
-def _difference(key: str, before: Any, now: Any) -> str:
-    if not isinstance(before, dict) or not isinstance(now, dict):
-        return f"{key} was {before!r}, now {now!r}"
-    parts = [f"{name}={before.get(name)!r}, now {now[name]!r}" for name in now if before.get(name) != now[name]]
-    told = [part for part in parts if not part.startswith("fingerprint")]
-    return f"its {key} had {', '.join(told)}" if told else f"its {key} was another, by fingerprint"
 
 
 @contextmanager

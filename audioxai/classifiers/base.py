@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
@@ -15,8 +14,7 @@ from torch import Tensor, nn
 from audioxai.classifiers.latents import LatentLayer, choose_layers, name_of, read_layers, scaled_gradient
 from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, LabelsError
-from audioxai.sound.frontends import SpectralFrontend
-from audioxai.support.identity import hash_weights
+from audioxai.support.identity import describe, digest_of
 
 __all__ = ["AudioClassifier"]
 
@@ -30,6 +28,7 @@ class _Shared:
 
     layers: tuple[LatentLayer, ...] = ()
     frozen: bool = False
+    restored: Counter[int] = field(default_factory=Counter)  # buffer to the writes in it that were taken back
 
 
 class AudioClassifier(nn.Module):
@@ -227,7 +226,7 @@ class AudioClassifier(nn.Module):
         with self.turn():
             modes = [(module, module.training) for module in self.modules()]
             flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
-            buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
+            buffers = [(buffer, buffer.clone(), _version(buffer)) for buffer in self.buffers()]
             before = self._shared.frozen
             try:
                 self._shared.frozen = True
@@ -241,24 +240,44 @@ class AudioClassifier(nn.Module):
                 for parameter, flag in flags:
                     parameter.requires_grad_(flag)
                 with torch.no_grad():
-                    for buffer, value in buffers:
+                    for buffer, value, version in buffers:
                         if not torch.equal(buffer, value):
                             buffer.copy_(value)
+                        self._shared.restored[id(buffer)] += _version(buffer) - version
+
+    def stamp(self) -> tuple[Any, ...]:
+        """What becomes another when somebody changes a weight or buffer, at next to no cost.
+
+        It counts writes, and reads a few numbers for those that are not counted, through ``.data``.
+        """
+        parameters = list(self.parameters())
+        some = [one.detach().flatten()[:1].double().cpu() for one in (*parameters[:1], *parameters[-2:])]
+        written = [(id(one), _version(one) - self._shared.restored[id(one)]) for one in (*parameters, *self.buffers())]
+        return (*written, *torch.cat(some).tolist()) if some else tuple(written)
 
     def fingerprint(self) -> str:
-        """SHA-256 over weights and front end; a saved explainer refuses another classifier by it.
+        """SHA-256 over network and front end, with their settings and weights; a saved explainer refuses another one.
 
-        What a network of your own holds beside its weights counts if its ``extra_repr`` tells it.
+        Of each module its name, its type and what its ``extra_repr`` tells count, so that another activation, stride or
+        pooling is another network. A setting of your own counts if your ``extra_repr`` tells it.
         """
-        digest = hashlib.sha256()
-        config = self.frontend.config() if isinstance(self.frontend, SpectralFrontend) else repr(self.frontend)
-        head: dict[str, Any] = {"frontend": config, "sample_rate": self.sample_rate, "multilabel": self.multilabel}
-        digest.update(json.dumps(head, sort_keys=True).encode())
-        for name, module in self.network.named_modules():  # of other libraries, it changes with their versions
-            own = module is self.network or type(module).__module__.startswith("audioxai.")
-            if own and (told := module.extra_repr()):
-                digest.update(f"{name}: {told}".encode())
-        hash_weights(digest, self.network)
-        if self.frontend is not None:
-            hash_weights(digest, self.frontend)
-        return digest.hexdigest()
+        rate, multilabel = self.sample_rate, self.multilabel
+        return digest_of([self.network, self.frontend, {"sample_rate": rate, "multilabel": multilabel}])
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides its explanations, as JSON types: fingerprint, labels, layers, and how those become maps."""
+        try:
+            layers = self.latent_layers
+        except ClassifierError:  # a network without maps has no CAMs, but other explanations
+            layers = ()
+        return {
+            "fingerprint": self.fingerprint(),
+            "labels": list(self.labels or ()),
+            "layers": [layer.name for layer in layers],
+            "maps": describe([layer.reshape for layer in layers]),
+        }
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was written; inference tensors do not tell."""
+    return -1 if tensor.is_inference() else tensor._version

@@ -59,7 +59,8 @@ class Target:
             return replace(self, classes=logits.detach().argmax(1))
         if self.classes is not None:
             bad = (self.classes < 0) | (self.classes >= n_classes)
-            if bad.any():
+            # A caller's classes are on the CPU; those on a GPU are the network's own, and it need not be waited for.
+            if self.classes.device.type == "cpu" and bad.any():
                 named = f" ({', '.join(map(str, labels))})" if labels and n_classes <= 12 else ""
                 raise TargetError(
                     f"target class {int(self.classes[bad][0])} is out of range: the classifier has {n_classes} "
@@ -165,7 +166,7 @@ def _from_array(values: Tensor, size: int) -> Target:
     if values.ndim != 1:
         raise TargetError(f"target has shape {tuple(values.shape)}; give (B,) classes or a bool (B, K)")
     _check_length(len(values), size)
-    return Target(classes=values.long())
+    return Target(classes=values.long().cpu())
 
 
 def _check_length(given: int, size: int) -> None:

@@ -7,10 +7,8 @@ Its logits are temperature times the cosine between the clip's and each prompt's
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import numpy as np
@@ -19,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioxai.classifiers.base import AudioClassifier
-from audioxai.classifiers.turns import turn_of
 from audioxai.errors import AudioXAIError, ClassifierError, ConfigError, TargetError
-from audioxai.support.identity import hash_weights
+from audioxai.support.identity import digest_of
 
 __all__ = ["START_TEMPERATURE", "ZeroShotClassifier"]
 
@@ -226,20 +223,18 @@ class ZeroShotClassifier(AudioClassifier):
         view.prompts = {label: self.prompts.get(label, (label,)) for label in labels}
         return view
 
-    def turn(self) -> AbstractContextManager[Any]:
-        """As of any classifier; views wait for each other, since they share the audio tower."""
-        return turn_of(self.network.encoder)
-
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, temperature={self.temperature:.4g}"
 
     def fingerprint(self) -> str:
-        """As of any classifier, with the text tower's weights and the temperature; prompts may change."""
-        digest = hashlib.sha256(super().fingerprint().encode())
-        digest.update(repr(self.temperature).encode())
-        if isinstance(self.text_encoder, nn.Module):
-            hash_weights(digest, self.text_encoder)
-        return digest.hexdigest()
+        """As of any classifier, with the temperature and the text tower, if that is a module; prompts may change."""
+        text = self.text_encoder if isinstance(self.text_encoder, nn.Module) else None
+        return digest_of([super().fingerprint(), text, self.temperature])
+
+    def identity(self) -> dict[str, Any]:
+        """As of any classifier, with prompts and templates."""
+        prompts = [list(several) for several in self.prompts.values()]
+        return super().identity() | {"prompts": prompts, "templates": list(self.templates)}
 
 
 class Similarity(nn.Module):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from audioxai.data.clips import LabelledClips, check_folds, find_same_stem, read_table
 from audioxai.data.download import fetch, unpack
+from audioxai.data.registry import Split, register, split_by_folds
 from audioxai.errors import AudioFileError
 from audioxai.support.files import PathLike
 
@@ -89,3 +91,17 @@ class ESC50(LabelledClips):
 
 def _home(root: Path) -> Path | None:
     return next((f for f in (root, root / ARCHIVE_FOLDER) if (f / "meta" / "esc50.csv").is_file()), None)
+
+
+@register("esc50")
+def _esc50(root: Path, **options: Any) -> Split:
+    """Folds 1 to 3 train, fold 5 is explained, fold 4 contaminates it and is for choosing settings."""
+    return split_by_folds(
+        lambda folds: ESC50(root, folds=folds, **options), train=(1, 2, 3), test=5, others=4, published="ESC-50"
+    )
+
+
+@register("esc10")
+def _esc10(root: Path, **options: Any) -> Split:
+    """The ten-class subset, divided likewise."""
+    return _esc50(root, esc10=True, **options)

@@ -1,15 +1,20 @@
-"""Folders of clips: read them, pad them to one length, batch them; one bad file does not lose the others."""
+"""Folders of clips: read, pad, batch and divide them; one bad file does not lose the others."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
+import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from audioxai.data.clips import LabelledClips
+from audioxai.data.registry import Split, register
 from audioxai.errors import AudioFileError, AudioXAIError, ConfigError
 from audioxai.sound.files import find_audio, load
 
@@ -133,3 +138,37 @@ def loader_of(clips: Tensor, classes: Tensor | None = None, batch_size: int = 16
     """Shuffled batches; the last one is kept even if small."""
     data = TensorDataset(clips) if classes is None else TensorDataset(clips, classes)
     return DataLoader(data, batch_size=batch_size, shuffle=True)
+
+
+@register("folder")
+def _own_folder(root: Path, *, labels: Path | None = None, **options: Any) -> Split:
+    """Clips of one's own: about a quarter of each class, drawn by file name, is explained; the others train."""
+    named = sorted((_below(root, file), label) for file, label in named_files(root, labels))
+    classes = sorted({label for _, label in named})
+    if len(classes) < 2:
+        raise ConfigError(f"a benchmark needs at least two classes; {str(labels or root)!r} gives {classes or 'none'}")
+    train, test = [], []
+    for k, label in enumerate(classes):
+        files = [file for file, given in named if given == label]
+        if len(files) < 2:
+            raise ConfigError(f"class {label!r} has one clip; a benchmark needs one to train on and one to explain")
+        files.sort(key=lambda file: hashlib.sha256(_name(root, file).encode()).digest())
+        held_out = max(1, round(len(files) / 4))
+        test += [(file, k) for file in files[:held_out]]
+        train += [(file, k) for file in files[held_out:]]
+    fitted, explained = (
+        LabelledClips(root, [file for file, _ in part], [k for _, k in part], classes, **options)
+        for part in (train, test)
+    )
+    words = "about a quarter of each class, drawn by file name, is explained; the others train"
+    return Split(fitted, explained, fitted, words)
+
+
+def _below(root: Path, file: Path) -> Path:
+    """A file of a table, which may be named by its whole path, as one below ``root``; others as they are."""
+    relative = Path(os.path.relpath(file, root))
+    return file if ".." in relative.parts else root / relative
+
+
+def _name(root: Path, file: Path) -> str:
+    return Path(os.path.relpath(file, root)).with_suffix("").as_posix()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from audioxai.data.clips import LabelledClips, check_folds, find_same_stem, read_table
+from audioxai.data.registry import Split, register, split_by_folds
 from audioxai.errors import AudioFileError
 from audioxai.support.files import PathLike
 
@@ -67,3 +69,11 @@ class UrbanSound8K(LabelledClips):
             cache=cache,
             skip_bad=skip_bad,
         )
+
+
+@register("us8k")
+def _us8k(root: Path, **options: Any) -> Split:
+    """Folds 1 to 8 train, fold 10 is explained, fold 9 contaminates it and is for choosing settings."""
+    return split_by_folds(
+        lambda folds: UrbanSound8K(root, folds=folds, **options), train=range(1, 9), test=10, others=9
+    )

@@ -10,7 +10,6 @@ import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -22,11 +21,16 @@ from audioxai.classifiers.targets import Target, TargetLike, parse_target
 from audioxai.errors import ClassifierError, ConfigError, InputError, nearest
 from audioxai.explainers.explanation import Explanation, Scores
 from audioxai.explainers.score import Score, check_logits
+from audioxai.explainers.solution import Solution, join
 from audioxai.masking.normalise import Normalise, to_mask
 from audioxai.masking.spaces import Analysis, Scale, Space, make_space
 from audioxai.sound.inputs import WaveformLike, as_waveform
+from audioxai.support.identity import describe, option_names, options_of
 
 __all__ = ["Explainer", "Score", "Solution"]
+
+# Told by the space, or of no effect but rounding, as audioxai.testing checks: a run may go on with another max_batch.
+_APART = ("space", "scale", "max_batch", "progress")
 
 
 def at_least_one(name: str, value: Any) -> int:
@@ -38,57 +42,6 @@ def at_least_one(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ConfigError(f"{name}={value!r} must be a whole number of at least 1")
     return int(value)
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What a method found for a batch of clips.
-
-    Args:
-        mask: (B, ...) in [0, 1], shaped like the space's values.
-        logits: (B, K) of the clips, or ``None`` if the method needed no pass over them.
-        target: resolved target.
-        attribution: (B, ...) signed, or ``None``.
-        sounds: what is kept and removed, each (B, T), where the method makes the sounds itself; the mask then only
-            describes them, and scores are asked of the sounds.
-    """
-
-    mask: Tensor
-    logits: Tensor | None
-    target: Target
-    attribution: Tensor | None = None
-    sounds: tuple[Tensor, Tensor] | None = None
-
-    def sound(self, which: int, space: Space, analysis: Analysis) -> Tensor:
-        """What is kept (0) or removed (1), (B, T)."""
-        if self.sounds is not None:
-            return self.sounds[which]
-        return space.resynthesise(self._gain(which) * analysis.values, analysis)
-
-    def predict(self, which: int, space: Space, analysis: Analysis) -> Tensor:
-        """The classifier's logits (B, K) for what is kept (0) or removed (1)."""
-        if self.sounds is not None:
-            return torch.as_tensor(space.classifier(self.sounds[which]))
-        return space.predict(self._gain(which) * analysis.values, analysis)
-
-    def heard(self, space: Space, analysis: Analysis) -> Solution:
-        """The same with its sounds made, so that scores are asked of them."""
-        with torch.no_grad():
-            return replace(self, sounds=(self.sound(0, space, analysis), self.sound(1, space, analysis)))
-
-    def among(self, labels: Sequence[str] | None, fewer: Sequence[str] | None) -> Solution:
-        """The same for a classifier that knows fewer of the labels, the explained ones among them."""
-        if labels is None or fewer is None or labels == fewer:
-            return self
-        place = {label: k for k, label in enumerate(labels)}
-        kept = {place[label]: k for k, label in enumerate(fewer)}
-        logits = None if self.logits is None else self.logits[:, list(kept)]
-        assert self.target.classes is not None  # only labels and prompts ask for more labels
-        classes = self.target.classes.new_tensor([kept[k] for k in self.target.classes.tolist()])
-        return replace(self, logits=logits, target=replace(self.target, classes=classes))
-
-    def _gain(self, which: int) -> Tensor:
-        return 1 - self.mask if which else self.mask
 
 
 class Explainer:
@@ -120,9 +73,7 @@ class Explainer:
         **unknown: Any,
     ) -> None:
         if unknown:
-            own = [vars(kind).get("__init__") for kind in type(self).__mro__]
-            known = {name for one in own for name in getattr(one, "__kwdefaults__", None) or ()}
-            name = next(iter(unknown))
+            name, known = next(iter(unknown)), option_names(type(self))
             raise ConfigError(f"{type(self).__name__} has no option {name!r}; the nearest are {nearest(name, known)}")
         if not isinstance(classifier, AudioClassifier):
             raise ConfigError(
@@ -153,6 +104,27 @@ class Explainer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(space={self.space!r})"
+
+    def identity(self) -> dict[str, Any]:
+        """All that its explanations depend on, as JSON types: method, classifier, space, options, and what was learnt.
+
+        The same before and after a call, and in every process. Modules count by their types, settings and weights,
+        functions by their source and the values that they reach; attributes that are no options do not count. A method
+        that learns adds what it has learnt.
+
+        Raises:
+            ConfigError: an option of the constructor that is no attribute.
+        """
+        return {
+            "method": type(self).__name__,
+            "classifier": self.classifier.identity(),
+            "space": self.space.identity(),
+            "options": describe(self._options()),
+        }
+
+    def _options(self) -> dict[str, Any]:
+        """The constructor's options that decide results, by name, without those of the space."""
+        return options_of(self, left_out=_APART)
 
     @classmethod
     def reference(cls, classifier: AudioClassifier, **options: Any) -> Self:
@@ -219,7 +191,7 @@ class Explainer:
         Raises:
             InputError, AudioFileError, TargetError, ClassifierError: see these; each names the fix.
         """
-        return self._explain(waveform, [target], sample_rate, names)[0]
+        return self.explain_all(waveform, [target], sample_rate=sample_rate, names=names)[0]
 
     def explain_all(
         self,
@@ -233,7 +205,8 @@ class Explainer:
 
         Args: as for :meth:`explain`, with several targets.
         """
-        return self._explain(waveform, list(targets), sample_rate, names)
+        with self.classifier.turn():
+            return self._explain(waveform, list(targets), sample_rate, names)
 
     def attribute(self, waveform: WaveformLike, target: TargetLike = None, *, sample_rate: int | None = None) -> Tensor:
         """The signed attribution, shaped like the space's values; for methods that yield masks, the mask.
@@ -241,9 +214,10 @@ class Explainer:
         Args: as for :meth:`explain`.
         """
         clips = self._clips(waveform, sample_rate)
-        self._begin()
-        with self.bound_to(self.classifier.for_targets([target])) as bound:
-            _, solutions = bound._find(clips, [target])
+        with self.classifier.turn():
+            self._begin()
+            with self.bound_to(self.classifier.for_targets([target])) as bound:
+                _, solutions = bound._find(clips, [target])
         return torch.cat([one.mask if one.attribution is None else one.attribution for (one,) in solutions])
 
     # Inside -------------------------------------------------------------------------------------------------------
@@ -338,16 +312,23 @@ class Explainer:
         classifier: AudioClassifier,
     ) -> Explanation:
         space = self.space.bind(classifier)
-        target = _join([s.target for s in solutions])
+        target = join([s.target for s in solutions])
         attributions = [s.attribution for s in solutions if s.attribution is not None]
 
         def sound(which: int) -> Tensor:
             with torch.no_grad():
                 return torch.cat([s.sound(which, space, a) for s, a in zip(solutions, analyses, strict=True)])
 
+        stamp = classifier.stamp()
+
         def scores() -> Scores:
             rows = []
             with self._untouched(), torch.no_grad():
+                if classifier.stamp() != stamp:
+                    raise ClassifierError(
+                        "the network's weights have changed since this explanation was made, and its scores would mix "
+                        "both states; ask for .scores before the change, or explain again"
+                    )
                 for s, a in zip(solutions, analyses, strict=True):
                     given = space.predict(a.values, a) if s.logits is None else s.logits
                     kept, removed = (s.predict(which, space, a) for which in (0, 1))
@@ -375,13 +356,3 @@ class Explainer:
             _removed=lambda: sound(1),
             _scores=scores,
         )
-
-
-def _join(targets: list[Target]) -> Target:
-    """The targets of consecutive parts as one."""
-
-    def cat(name: str) -> Any:
-        values = [getattr(t, name) for t in targets]
-        return torch.cat(values) if isinstance(values[0], Tensor) else values[0]
-
-    return Target(**{f.name: cat(f.name) for f in fields(Target)})

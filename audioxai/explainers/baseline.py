@@ -12,6 +12,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError, NotFittedError
 from audioxai.explainers.base import Explainer, Score, at_least_one
 from audioxai.sound.inputs import read_batch
+from audioxai.support.identity import describe
 
 __all__ = ["BaselineLike", "WithBaseline"]
 
@@ -57,6 +58,9 @@ class WithBaseline(Explainer):
     def gap_(self) -> Tensor | None:
         """(B,) completeness gap of the last call's clips, for the methods that measure it."""
         return torch.cat(self._gaps) if self._gaps else None
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"drawn": describe(self.drawn_)}
 
     def _begin(self) -> None:
         self._gaps = []

@@ -14,6 +14,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.explainers.base import Explainer, Score
 from audioxai.explainers.gradient import differentiable
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Resize
 
 __all__ = ["CAM", "GradCAM", "GradCAMPlusPlus"]
@@ -95,6 +96,7 @@ class _GradientCAM(CAM):
         return self.space.from_grid(cam[:, None], values, self.resize)[:, 0]
 
 
+@register("gradcam")
 class GradCAM(_GradientCAM):
     """Channels weighted by the mean gradient of the score. Source: Selvaraju et al. 2017, eq. 1 and 2.
 
@@ -108,6 +110,7 @@ class GradCAM(_GradientCAM):
         return (gradients.mean((2, 3), keepdim=True) * maps).sum(1)
 
 
+@register("gradcam++")
 class GradCAMPlusPlus(_GradientCAM):
     """Channels weighted by their positive gradients, cell by cell. Source: Chattopadhyay et al. 2018, eq. 10 and 19.
 

@@ -12,6 +12,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.classifiers.targets import Target
 from audioxai.errors import ConfigError
 from audioxai.explainers.base import Explainer, Solution
+from audioxai.explainers.registry import register
 from audioxai.explainers.score import Score, generators_of
 from audioxai.masking.spaces import Analysis
 
@@ -34,6 +35,7 @@ class _Control(Explainer):
         return self._control(values, score.generators)
 
 
+@register("all-ones")
 class AllOnes(_Control):
     """Keeps everything: AI = AD = AG = 0 and Fid-In = 1 by definition."""
 
@@ -43,6 +45,7 @@ class AllOnes(_Control):
         return torch.ones_like(values)
 
 
+@register("random")
 class RandomMask(_Control):
     """Keeps a random share of the cells.
 
@@ -61,6 +64,7 @@ class RandomMask(_Control):
         return (torch.stack(draws) < self.share).to(values)
 
 
+@register("energy")
 class EnergyMask(_Control):
     """Keeps the loudest cells of each clip: a method that does not beat it has learnt loudness.
 

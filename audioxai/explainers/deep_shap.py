@@ -14,12 +14,14 @@ from audioxai.explainers.activations import ELEMENTWISE, MAXIMA, Intercept
 from audioxai.explainers.base import Score
 from audioxai.explainers.baseline import WithBaseline
 from audioxai.explainers.gradient import completeness_gap, differentiable
+from audioxai.explainers.registry import register
 
 __all__ = ["DeepSHAP"]
 
 _COPIES = (2, 3, 5, 7)  # of a pair, until a layer's shape tells which of its axes is the batch
 
 
+@register("deep-shap")
 class DeepSHAP(WithBaseline):
     """DeepLIFT's rescale rule, averaged over baselines. Source: Shrikumar et al. 2017; Lundberg and Lee 2017, 4.2.
 

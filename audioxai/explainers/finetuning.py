@@ -13,6 +13,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, InputError
 from audioxai.explainers.evidence import mix_within_batch
 from audioxai.sound.inputs import as_waveform, read_batch
+from audioxai.training.loss_weights import check_weight
 from audioxai.training.losses import binary_guidance, norm_guidance
 
 __all__ = ["FineTuning", "clean_and_noisy"]
@@ -33,8 +34,7 @@ class FineTuning:
     guidance: Literal["binary", "norm"] = "norm"
 
     def __post_init__(self) -> None:
-        if not self.lambda_g >= 0:
-            raise ConfigError(f"lambda_g={self.lambda_g} must not be negative")
+        check_weight("lambda_g", self.lambda_g)
         if not 0 <= self.cth <= 1:
             raise ConfigError(f"cth={self.cth} is a cosine of magnitudes and must lie in [0, 1]")
         if self.guidance not in ("binary", "norm"):

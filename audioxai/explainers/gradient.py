@@ -14,6 +14,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ClassifierError, ConfigError
 from audioxai.explainers.base import Explainer, Score, at_least_one
 from audioxai.explainers.baseline import WithBaseline
+from audioxai.explainers.registry import register
 
 __all__ = ["InputXGradient", "IntegratedGradients", "Saliency", "SmoothGrad"]
 
@@ -21,6 +22,7 @@ _LARGEST_GAP = 0.05
 _UNDIFFERENTIABLE = ("does not require grad", "not have been used", "numpy() on Tensor that requires grad")
 
 
+@register("saliency")
 class Saliency(Explainer):
     """The gradient of the score, signed. Source: Simonyan et al. 2014; Captum's ``Saliency`` with ``abs=False``."""
 
@@ -33,6 +35,7 @@ class Saliency(Explainer):
             return one_tensor(Method(score).attribute(leaf(values), abs=False, additional_forward_args=(each(values),)))
 
 
+@register("input-x-gradient")
 class InputXGradient(Explainer):
     """The values times the gradient of the score. Source: Shrikumar et al. 2017; Captum's ``InputXGradient``."""
 
@@ -43,6 +46,7 @@ class InputXGradient(Explainer):
             return one_tensor(Method(score).attribute(leaf(values), additional_forward_args=(each(values),)))
 
 
+@register("smoothgrad")
 class SmoothGrad(Explainer):
     """The mean gradient over noisy copies of the values. Source: Smilkov et al. 2017.
 
@@ -95,6 +99,7 @@ class SmoothGrad(Explainer):
         return total / self.n_samples
 
 
+@register("integrated-gradients")
 class IntegratedGradients(WithBaseline):
     """The gradient integrated along the straight line from a baseline. Source: Sundararajan et al. 2017; Captum's.
 

@@ -14,10 +14,12 @@ from audioxai.explainers.activations import ACTIVATIONS, Intercept
 from audioxai.explainers.base import Explainer, Score
 from audioxai.explainers.cam import GradCAM
 from audioxai.explainers.gradient import differentiable, each, leaf
+from audioxai.explainers.registry import register
 
 __all__ = ["GuidedBackprop", "GuidedGradCAM"]
 
 
+@register("guided-backprop")
 class GuidedBackprop(Explainer):
     """The gradient of the score, cut to its positive part before every ReLU. Source: Springenberg et al. 2015.
 
@@ -52,6 +54,7 @@ class GuidedBackprop(Explainer):
         return gradient
 
 
+@register("guided-gradcam")
 class GuidedGradCAM(GradCAM):
     """Guided backpropagation times the positive part of GradCAM. Source: Selvaraju et al. 2017, section 3.2.
 

@@ -20,6 +20,7 @@ from audioxai.classifiers.targets import Target, TargetLike, parse_target
 from audioxai.errors import ConfigError, InputError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.registry import register
 from audioxai.explainers.score import generators_of
 from audioxai.masking.spaces import Analysis
 from audioxai.nn.interpreter import (
@@ -33,6 +34,7 @@ from audioxai.nn.interpreter import (
 from audioxai.nn.nmf import AmortisedNMF, nmf, soft_mask
 from audioxai.sound.inputs import WaveformLike, read_batch
 from audioxai.training.loop import TrainingOptions, train
+from audioxai.training.loss_weights import LossWeight, weigh
 
 __all__ = ["L2I"]
 
@@ -41,6 +43,7 @@ _SILENT = 1e-5
 _AMORTISED: dict[str, Any] = {"lr": 5e-5, "weight_decay": 2e-6}  # L-MAC recipe
 
 
+@register("l2i")
 class L2I(LearnedExplainer):
     """Listen to interpret: the components of a dictionary that matter for the target, kept by a soft mask.
 
@@ -76,10 +79,7 @@ class L2I(LearnedExplainer):
     """
 
     spaces: ClassVar[tuple[str, ...]] = ("stft", "mel")
-    options: ClassVar[tuple[str, ...]] = (
-        "components", "threshold", "lambda_nmf", "lambda_sparsity", "lambda_fidelity", "width", "published",
-        "amortised_epochs",
-    )  # fmt: skip
+    lambda_nmf, lambda_sparsity, lambda_fidelity = LossWeight("nmf"), LossWeight("sparsity"), LossWeight("fidelity")
     _published: ClassVar[Mapping[str, Any]] = {
         "components": 100, "lambda_nmf": 10.0, "lambda_sparsity": 0.8, "width": 2048, "published": True,
         "amortised_epochs": 300,
@@ -100,14 +100,8 @@ class L2I(LearnedExplainer):
         **base: Any,
     ) -> None:
         super().__init__(classifier, **base)
-        for name, value in (
-            ("lambda_nmf", lambda_nmf),
-            ("lambda_sparsity", lambda_sparsity),
-            ("lambda_fidelity", lambda_fidelity),
-            ("amortised_epochs", amortised_epochs),
-        ):
-            if not value >= 0:
-                raise ConfigError(f"{name}={value} must be at least 0")
+        if not amortised_epochs >= 0:
+            raise ConfigError(f"amortised_epochs={amortised_epochs} must be at least 0")
         self.components = at_least_one("components", components)
         self.threshold = threshold
         self.lambda_nmf = lambda_nmf
@@ -216,12 +210,11 @@ class L2I(LearnedExplainer):
         logits, reading = self._listen(analysis)
         model = self._interpreter.dictionary @ reading.activations
         losses = {
-            "nmf": (model - self._spectrogram(analysis)).square().mean(),
-            "sparsity": reading.activations.mean(),
-            "fidelity": _cross_entropy(logits, reading.logits, self.classifier.multilabel).mean(),
+            "nmf": (model - self._spectrogram(analysis)).square(),
+            "sparsity": reading.activations,
+            "fidelity": _cross_entropy(logits, reading.logits, self.classifier.multilabel),
         }
-        weights = {"nmf": self.lambda_nmf, "sparsity": self.lambda_sparsity, "fidelity": self.lambda_fidelity}
-        return {"loss": torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(), **losses}
+        return weigh(self, losses)
 
     def _listen(self, analysis: Analysis) -> tuple[Tensor, Reading]:
         """The classifier's logits, and what the interpreter reads from its latents."""

@@ -22,15 +22,14 @@ from audioxai.classifiers.targets import Target
 from audioxai.classifiers.zero_shot import ZeroShotClassifier
 from audioxai.errors import ClassifierError, ConfigError, InputError, NotFittedError, OutputError
 from audioxai.explainers.base import Explainer, Solution
+from audioxai.explainers.saved import CONFIG, FORMAT, WEIGHTS, SavedExplainer
 from audioxai.masking.spaces import Analysis, Space
 from audioxai.sound.inputs import read_batch
 from audioxai.support.files import write_bytes
+from audioxai.support.identity import describe
 from audioxai.training.loop import History, TrainingOptions, train
 
 __all__ = ["LearnedExplainer"]
-
-_FORMAT = 1
-_WEIGHTS, _CONFIG = "decoder.safetensors", "explainer.json"
 
 
 class LearnedExplainer(Explainer):
@@ -45,9 +44,7 @@ class LearnedExplainer(Explainer):
         history_: one dict of losses per epoch.
     """
 
-    #: Names of the constructor's own options; saved beside the weights.
-    options: ClassVar[tuple[str, ...]] = ()
-    #: Names of what else fitting leaves behind, JSON types; saved likewise.
+    #: Names of what fitting leaves behind beside the decoder, JSON types; saved as the constructor's options are.
     learnt: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, classifier: AudioClassifier, **base: Any) -> None:
@@ -185,7 +182,7 @@ class LearnedExplainer(Explainer):
         decoder = self.decoder
         decoder.requires_grad_(True)
         loader = [loader] if isinstance(loader, Tensor) else loader
-        known = None if options.checkpoint is None else self._identity() | dict(identity or {})
+        known = None if options.checkpoint is None else super().identity() | dict(identity or {})
         try:
             return train(decoder, step, loader, options, val_loader=val_loader, name=self.name, identity=known)
         finally:
@@ -196,18 +193,8 @@ class LearnedExplainer(Explainer):
         self.decoder  # noqa: B018 (raises before any work when not fitted)
         return self._masks(analysis, targets)
 
-    def _identity(self) -> dict[str, Any]:
-        """What a decoder belongs to, as JSON types."""
-        stft = getattr(self.space, "stft", None)
-        return {
-            "explainer": type(self).__name__,
-            "space": self.space.name,
-            "scale": self.space.scale,
-            "stft": None if stft is None else stft.to_dict(),
-            "options": {name: getattr(self, name) for name in self.options},
-            "layers": list(self.classifier.layers),
-            "classifier": self.classifier.fingerprint(),
-        }
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"decoder": describe(self.decoder_)}
 
     # Saving -------------------------------------------------------------------------------------------------------
 
@@ -216,25 +203,29 @@ class LearnedExplainer(Explainer):
 
         Raises:
             NotFittedError: before ``fit``.
+            ConfigError: an option that JSON cannot hold.
             OutputError: the files could not be written.
         """
         from safetensors.torch import save
 
         folder = Path(folder)
         weights = save({k: v.detach().cpu().contiguous() for k, v in self.decoder.state_dict().items()})
+        known = super().identity()
         config = {
-            "format": _FORMAT,
-            **self._identity(),
-            "normalise": self.normalise,
-            "seed": self.seed,
-            "heard": self.heard,
+            "format": FORMAT,
+            "explainer": known.pop("method"),
+            **known,
+            "options": self._options(),
             "history": self.history_,
             "learnt": {name: getattr(self, name) for name in self.learnt},
             "schedule": self._schedule,
         }
-        write_bytes(folder / _WEIGHTS, weights)
-        text = json.dumps(config, indent=2).encode()
-        write_bytes(folder / _CONFIG, text)
+        try:
+            text = json.dumps(config, indent=2).encode()
+        except TypeError as error:
+            raise ConfigError(f"an option of this {type(self).__name__} cannot be saved as JSON: {error}") from error
+        write_bytes(folder / WEIGHTS, weights)
+        write_bytes(folder / CONFIG, text)
         return folder
 
     @classmethod
@@ -250,7 +241,7 @@ class LearnedExplainer(Explainer):
 
         Args:
             folder: written by :meth:`save_pretrained`.
-            classifier: the same classifier, by the fingerprint of its weights and front end.
+            classifier: the same classifier, by its :meth:`~audioxai.AudioClassifier.fingerprint`.
             space: only if it was fitted in a space with settings of its own; default the saved one.
             **base: other options of :class:`Explainer`, such as ``max_batch``.
 
@@ -258,56 +249,20 @@ class LearnedExplainer(Explainer):
             OutputError: nothing is saved there, or it cannot be read.
             ConfigError: another explainer, or another classifier.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / _CONFIG).read_text())
-            weights = load((folder / _WEIGHTS).read_bytes())
-            if not isinstance(config, dict):
-                raise ValueError(f"{_CONFIG} holds a {type(config).__name__}")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise OutputError(f"no saved explainer can be read in {str(folder)!r}: {error}") from error
-        if config.get("format") != _FORMAT or config.get("explainer") != cls.__name__:
-            raise ConfigError(
-                f"{str(folder)!r} holds {config.get('explainer')!r} in format {config.get('format')!r}; "
-                f"load it with that class and version, not {cls.__name__} in format {_FORMAT}"
-            )
-        try:
-            fitted_on, layers = config["classifier"], config["layers"]
-            saved = {"space": space or config["space"], "scale": config["scale"], "seed": config["seed"]}
-            saved["heard"] = config.get("heard", False)
-            options, history = config["options"], config["history"]
-        except KeyError as error:
-            raise OutputError(f"no saved explainer can be read in {str(folder)!r}: no entry {error}") from error
-        found = classifier.fingerprint()
-        if found != fitted_on:
-            raise ConfigError(
-                f"the explainer in {str(folder)!r} was fitted on another classifier (fingerprint {fitted_on[:12]}, "
-                f"this one {found[:12]}): weights or front end differ; fit a new one"
-            )
-        if layers != list(classifier.layers):
-            raise ConfigError(
-                f"the explainer in {str(folder)!r} reads the layers {layers}, this classifier gives "
-                f"{list(classifier.layers)}; pass layers={layers} to AudioClassifier"
-            )
-        explainer = cls(classifier, **{**saved, **options, **base})
-        mine = explainer._identity()
-        if other := [k for k in ("space", "scale", "stft") if k in config and config[k] != mine[k]]:
-            raise ConfigError(
-                f"the explainer in {str(folder)!r} was fitted with {other[0]}={config[other[0]]!r}, here it is "
-                f"{mine[other[0]]!r}; pass the space it was fitted in as space="
-            )
+        files = SavedExplainer.read(Path(folder), cls.__name__)
+        files.check_classifier(classifier)
+        saved = {"space": space or files.space["name"], "scale": files.space["scale"], **files.options}
+        explainer = cls(classifier, **{**saved, **base})
+        files.check_space(explainer.space)
         with explainer._untouched():
             explainer.decoder_ = explainer._build()
         try:
-            explainer.decoder_.load_state_dict(weights)
+            explainer.decoder_.load_state_dict(files.weights)
         except RuntimeError as error:
-            raise OutputError(f"{_WEIGHTS} in {str(folder)!r} does not fit {_CONFIG}: {error}") from error
+            raise OutputError(f"{WEIGHTS} in {str(folder)!r} does not fit {CONFIG}: {error}") from error
         explainer.decoder_.to(classifier.device).eval().requires_grad_(False)
-        explainer.history_ = history
-        explainer._schedule = config.get("schedule", explainer._schedule)
+        explainer.history_ = files.config.get("history", [])
+        explainer._schedule = files.config.get("schedule", explainer._schedule)
         for name in cls.learnt:
-            setattr(explainer, name, config.get("learnt", {}).get(name, getattr(explainer, name)))
+            setattr(explainer, name, files.config.get("learnt", {}).get(name, getattr(explainer, name)))
         return explainer

@@ -22,10 +22,12 @@ from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
 from audioxai.explainers.finetuning import FineTuning, clean_and_noisy
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis
 from audioxai.nn.decoder import EvidenceDecoder
 from audioxai.nn.published import PublishedDecoder
 from audioxai.nn.sound_decoder import SoundDecoder
+from audioxai.training.loss_weights import LossWeight, weigh
 from audioxai.training.losses import mask_in, mask_out, similarity, sparsity, stem_guidance, target_log_probabilities
 
 __all__ = ["LMAC"]
@@ -33,6 +35,7 @@ __all__ = ["LMAC"]
 DecoderName = Literal["evidence", "sound", "published"]
 
 
+@register("lmac")
 class LMAC(LearnedExplainer):
     """Listenable maps by a decoder.
 
@@ -64,10 +67,9 @@ class LMAC(LearnedExplainer):
         >>> mask, audio = explainer.explain(waveform)
     """
 
-    options: ClassVar[tuple[str, ...]] = (
-        "evidence", "lambda_in", "lambda_out", "lambda_s", "lambda_g", "bounded", "mixing", "decoder_name", "width",
-    )  # fmt: skip
     learnt: ClassVar[tuple[str, ...]] = ("finetuned_",)
+    lambda_in, lambda_out, lambda_s = LossWeight("in"), LossWeight("out"), LossWeight("mask")
+    lambda_g = LossWeight("guide")
     _published: ClassVar[Mapping[str, Any]] = {
         "evidence": False, "lambda_out": 0.2, "lambda_s": 6.4, "bounded": False, "mixing": 0.0,
         "decoder_name": "published", "width": 2048,
@@ -190,7 +192,7 @@ class LMAC(LearnedExplainer):
         losses = self._losses(mask, analysis, target)
         if self.lambda_g and self.mixing:
             losses["guide"] = self._guidance(mask, analysis, stem, other)
-        return {"loss": self._total(losses), **{name: value.mean() for name, value in losses.items()}}
+        return weigh(self, losses)
 
     def _draw(self, waveform: Tensor, target: Target) -> tuple[Tensor, Analysis, Target]:
         """The mask's logits for clips (B, T), with the analysis and the resolved target."""
@@ -210,20 +212,17 @@ class LMAC(LearnedExplainer):
         removed = target_log_probabilities(logits_removed, classes, multilabel)
         return {"in": mask_in(kept), "out": mask_out(*removed, bounded=self.bounded), "mask": sparsity(mask)}
 
-    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        weights = {"in": self.lambda_in, "out": self.lambda_out, "mask": self.lambda_s, "guide": self.lambda_g}
-        return torch.stack([weights[name] * value.mean() for name, value in losses.items()]).sum()
-
     def _guidance(self, mask: Tensor, analysis: Analysis, stem: Tensor, other: Tensor) -> Tensor:
         """Energy kept of the added clips and lost of the explained ones, 0 where nothing was added. (B,)."""
-        mixed = (other.abs().amax(1) > 0).nonzero()[:, 0]
-        found = mask.new_zeros(len(stem))
-        if not len(mixed):
-            return found
+        mixed = other.abs().amax(1) > 0
+        rows = _rows_that_may(mixed)
+        if not len(rows):
+            return mask.new_zeros(len(stem))
         with torch.no_grad():
-            power = [self.space.magnitude(self.space.analyse(part[mixed])).square() for part in (stem, other)]
-        kept_stem, kept_other = stem_guidance(self.space.gain(mask[mixed], analysis.rows(mixed)), power[0], power[1])
-        return found.index_put((mixed,), kept_other + 1 - kept_stem)
+            power = [self.space.magnitude(self.space.analyse(part[rows])).square() for part in (stem, other)]
+        kept_stem, kept_other = stem_guidance(self.space.gain(mask[rows], analysis.rows(rows)), power[0], power[1])
+        costs = torch.where(mixed[rows], kept_other + 1 - kept_stem, 0.0)
+        return mask.new_zeros(len(stem)).index_put((rows,), costs)
 
     # Second stage -------------------------------------------------------------------------------------------------
 
@@ -313,11 +312,17 @@ class LMAC(LearnedExplainer):
         selected = (cosines >= stage.cth).to(mask)
         losses["mask"] = losses["mask"] * (1 - selected)
         guide = selected * stage.distance(logits, kept, amplitude)
+        found = weigh(self, losses)
         return {
-            "loss": self._total(losses) + stage.lambda_g * guide.mean(),
-            **{name: value.mean() for name, value in losses.items()},
+            **found,
+            "loss": found["loss"] + stage.lambda_g * guide.mean(),
             "guide": guide.mean(),
             "selected": selected.mean(),
             "cosine": cosines.mean(),
             "cosines": cosines,
         }
+
+
+def _rows_that_may(hold: Tensor) -> Tensor:
+    """Rows where a condition (B,) may hold: all on a GPU, which would have to be waited for to know."""
+    return hold.nonzero()[:, 0] if hold.device.type == "cpu" else torch.arange(len(hold), device=hold.device)

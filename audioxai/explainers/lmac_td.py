@@ -21,12 +21,14 @@ from audioxai.errors import ConfigError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis, Scale, STFTSpace
 from audioxai.nn.filterbank import Filterbank, default_filterbank, make_filterbank
 from audioxai.nn.separator import MASKERS, Separator
 from audioxai.sound.inputs import read_batch
 from audioxai.training.filterbank import fit_filterbank
 from audioxai.training.loop import TrainingOptions
+from audioxai.training.loss_weights import LossWeight, weigh
 from audioxai.training.losses import mask_in, mask_out, si_snr, sparsity, stem_distance, target_log_probabilities
 
 __all__ = ["LMACTD"]
@@ -35,6 +37,7 @@ _SILENT = 1e-4  # magnitude of a cell; 16-bit files resolve no less
 _FAITHFUL_DB = 10.0  # SI-SNR of decoded coefficients below which kept and removed no longer stand for the input
 
 
+@register("lmac-td")
 class LMACTD(LearnedExplainer):
     """Listenable explanations in the time domain.
 
@@ -80,10 +83,8 @@ class LMACTD(LearnedExplainer):
     """
 
     spaces: ClassVar[tuple[str, ...]] = ("stft", "mel")
-    options: ClassVar[tuple[str, ...]] = (
-        "alpha", "evidence", "filterbank", "masker", "masker_options", "channels", "lambda_in", "lambda_out",
-        "lambda_s", "lambda_g", "lambda_rec", "bounded", "size", "mixing", "pretrain_epochs", "train_filterbank",
-    )  # fmt: skip
+    lambda_in, lambda_out, lambda_s = LossWeight("in"), LossWeight("out"), LossWeight("size")
+    lambda_g, lambda_rec = LossWeight("guide"), LossWeight("reconstruction")
     _published: ClassVar[Mapping[str, Any]] = {
         "evidence": False, "masker": "dual_path", "channels": 256, "lambda_out": 0.2, "lambda_s": 0.4, "bounded": False,
         "size": "log", "mixing": 0.0, "scale": "magnitude",
@@ -236,16 +237,12 @@ class LMACTD(LearnedExplainer):
             "out": mask_out(*log_p_removed, bounded=self.bounded),
             "size": _SIZES[self.size](mask, kept, clip, self),
         }
-        weights = {"in": self.lambda_in, "out": self.lambda_out, "size": self.lambda_s}
         if self.lambda_g and self.mixing:
             mixed = other.abs().amax(1) > 0
             losses["guide"] = torch.where(mixed, stem_distance(kept, removed, stem, other), 0.0)
-            weights["guide"] = self.lambda_g
         if self.train_filterbank and not self.separator.bank.exact:
             losses["reconstruction"] = -si_snr(kept + removed, clip)
-            weights["reconstruction"] = self.lambda_rec
-        means = {name: value.mean() for name, value in losses.items()}
-        return {"loss": torch.stack([weights[name] * value for name, value in means.items()]).sum(), **means}
+        return weigh(self, losses)
 
     # Explaining ---------------------------------------------------------------------------------------------------
 

@@ -21,9 +21,11 @@ from audioxai.errors import ConfigError, InputError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
 from audioxai.explainers.evidence import Reading, add_neighbours, read_evidence
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis, Scale
 from audioxai.nn.prompt_decoder import CONDITIONINGS, PromptDecoder
 from audioxai.sound.inputs import read_batch
+from audioxai.training.loss_weights import LossWeight, weigh
 from audioxai.training.losses import (
     group_log_probabilities,
     mask_in,
@@ -40,6 +42,7 @@ _SAME = 0.9  # cosine of two prompts from which they are taken to mean the same 
 _DIVERSITIES = ("cosine", "geometry", "l1")
 
 
+@register("lmac-zs")
 class LMACZS(LearnedExplainer):
     """Listenable maps for zero-shot classifiers, by any prompt.
 
@@ -82,10 +85,8 @@ class LMACZS(LearnedExplainer):
         >>> mask, audio = explainer.explain("street.wav", "a dog barking")
     """
 
-    options: ClassVar[tuple[str, ...]] = (
-        "conditioning", "diversity", "lambda_sim", "lambda_s", "lambda_d", "lambda_in", "lambda_out", "lambda_g",
-        "mixing", "prompts_per_clip", "width",
-    )  # fmt: skip
+    lambda_sim, lambda_s, lambda_d = LossWeight("sim"), LossWeight("mask"), LossWeight("diversity")
+    lambda_in, lambda_out, lambda_g = LossWeight("in"), LossWeight("out"), LossWeight("guide")
     _published: ClassVar[Mapping[str, Any]] = {
         "conditioning": "film", "lambda_sim": 1.0, "lambda_s": 0.05, "lambda_d": 0.1, "lambda_in": 0.0,
         "lambda_out": 0.0, "lambda_g": 0.0, "mixing": 0.0, "prompts_per_clip": 4, "scale": "magnitude",
@@ -270,19 +271,14 @@ class LMACZS(LearnedExplainer):
         cosines = torch.stack([alike[asked, own], alike[asked, neighbours]])
         named = (cosines[0] >= _SAME) | (cosines[1] >= _SAME) & mixed
         clearer = named & mixed & (after > before)  # part of a mixture, made more like its prompt: as it should be
-        means = {
+        losses = {
             "sim": torch.where(clearer, 0.0, similarity_matching(before, after)).mean() / self.classifier.temperature,
-            "mask": sparsity(masks.flatten(0, 1)).mean(),
-            "diversity": prompt_diversity(masks, text[asked], self.diversity).mean(),
+            "mask": sparsity(masks.flatten(0, 1)),
+            "diversity": prompt_diversity(masks, text[asked], self.diversity),
             **self._contrast(alike >= _SAME, kept[named], asked[named], removed, own),
-            "guide": self._guidance(masks, analysis, cosines, mixed, clips, other).mean(),
+            "guide": self._guidance(masks, analysis, cosines, mixed, clips, other),
         }
-        weights = {
-            "sim": self.lambda_sim, "mask": self.lambda_s, "diversity": self.lambda_d, "in": self.lambda_in,
-            "out": self.lambda_out, "guide": self.lambda_g,
-        }  # fmt: skip
-        total = torch.stack([weights[name] * mean for name, mean in means.items()]).sum()
-        return {"loss": total, **means, "silence": silence.detach().mean() / self.classifier.temperature}
+        return weigh(self, losses) | {"silence": silence.detach().mean() / self.classifier.temperature}
 
     def _asked(self, own: Tensor, known: int) -> Tensor:
         """Places (P, B) of the prompts that each clip is paired with: its own, its neighbour's, others at random."""
@@ -298,7 +294,7 @@ class LMACZS(LearnedExplainer):
             "in": (mask_in(log_p), several[asked]),
             "out": (mask_out(*group_log_probabilities(removed, same[own])), several[own]),
         }
-        return {name: torch.where(told, loss, 0.0).mean() for name, (loss, told) in losses.items()}
+        return {name: torch.where(told, loss, 0.0) for name, (loss, told) in losses.items()}
 
     def _guidance(
         self, masks: Tensor, analysis: Analysis, cosines: Tensor, mixed: Tensor, stem: Tensor, other: Tensor

@@ -13,6 +13,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError
 from audioxai.explainers.base import Score, at_least_one
 from audioxai.explainers.baseline import WithBaseline
+from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Space
 from audioxai.support.progress import bar
 
@@ -95,6 +96,7 @@ def tile_of(space: Space, values: Tensor, tiles: tuple[int, int]) -> Tensor:
     return used.to(values.device)
 
 
+@register("occlusion")
 class Occlusion(Tiled):
     """How far the score falls when one tile is replaced by the baseline. Source: Zeiler and Fergus 2014, section 4.2.
 
@@ -110,6 +112,7 @@ class Occlusion(Tiled):
         return game(torch.ones(1, count)) - game(absent)
 
 
+@register("lime")
 class LIME(Tiled):
     """Weights of a linear model of the score around the clip. Source: Ribeiro et al. 2016, eq. 1 and section 3.4.
 

@@ -10,11 +10,13 @@ from torch import Tensor
 from audioxai.classifiers.base import AudioClassifier
 from audioxai.explainers.base import Score, at_least_one
 from audioxai.explainers.cam import CAM
+from audioxai.explainers.registry import register
 from audioxai.support.progress import bar
 
 __all__ = ["GScoreCAM", "ScoreCAM"]
 
 
+@register("scorecam")
 class ScoreCAM(CAM):
     """Channels weighted by the softmax of their scores. Source: Wang et al. 2020, eq. 7 and algorithm 1.
 
@@ -53,6 +55,7 @@ class ScoreCAM(CAM):
         return self.space.from_grid(torch.stack(cams)[:, None], values, self.resize)[:, 0]
 
 
+@register("gscorecam")
 class GScoreCAM(ScoreCAM):
     """ScoreCAM on the channels with the largest mean gradient only. Source: Chen et al. 2022, section 3.2.
 

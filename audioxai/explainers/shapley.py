@@ -16,6 +16,7 @@ from audioxai.explainers.base import Score, at_least_one
 from audioxai.explainers.baseline import WithBaseline
 from audioxai.explainers.gradient import differentiable
 from audioxai.explainers.perturbation import Game, Tiled
+from audioxai.explainers.registry import register
 
 __all__ = ["GradientSHAP", "KernelSHAP"]
 
@@ -26,6 +27,7 @@ def _folded_noise(values: Tensor, generators: Sequence[torch.Generator]) -> Tens
     return torch.stack(drawn, 1)
 
 
+@register("gradient-shap")
 class GradientSHAP(WithBaseline):
     """Expected gradients: (x - x0) times the gradient at random points between. Source: Erion et al. 2021, eq. 3.
 
@@ -68,6 +70,7 @@ class GradientSHAP(WithBaseline):
         )
 
 
+@register("kernel-shap")
 class KernelSHAP(Tiled):
     """Shapley values of tiles, by a weighted regression on coalitions. Source: Lundberg and Lee 2017, theorem 2.
 

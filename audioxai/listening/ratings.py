@@ -83,7 +83,7 @@ def read_ratings(
 
     Args:
         exports: JSON files as downloaded from the page, and folders of them.
-        key: the file that :func:`audioxai.report.listening_test` wrote beside the page.
+        key: the file that :func:`audioxai.listening.listening_test` wrote beside the page.
         screen: leave out listeners who rate the hidden reference's quality below 90 in more than 15 % of the trials
             (ITU-R BS.1534-3). With ``False`` they are used, and still named.
         complete_only: leave out listeners who have not finished.

@@ -13,7 +13,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from audioxai.classifiers.base import AudioClassifier
 from audioxai.errors import ConfigError, nearest
 from audioxai.sound.dsp import STFT, hz_to_mel, istft, magnitude, stft
 from audioxai.sound.frontends import LogMel, SpectralFrontend, default_stft
+from audioxai.support.identity import digest_of, options_of
 
 __all__ = ["Analysis", "MelSpace", "Resize", "STFTSpace", "Scale", "Space", "WaveformSpace", "make_space"]
 
@@ -154,6 +155,16 @@ class Space(ABC):
 
     def _from_scale(self, values: Tensor) -> Tensor:
         return torch.expm1(values) if self.scale == "log1p" else values
+
+    def identity(self) -> dict[str, Any]:
+        """What tells it from others, as JSON types: name, scale, transform, and a digest of all its options."""
+        stft = getattr(self, "stft", None)
+        return {
+            "name": self.name,
+            "scale": self.scale,
+            "stft": None if stft is None else stft.to_dict(),
+            "settings": digest_of([type(self).__name__, options_of(self)]),
+        }
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(scale={self.scale!r})"

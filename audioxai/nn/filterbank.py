@@ -104,8 +104,8 @@ class LearnedFilterbank(Filterbank):
     They start as windowed cosines and sines of both signs, in as many phases as there are filters for. As a rectified
     signal and that of the other sign add up to the signal, two filters a sample of the kernel reconstruct perfectly; so
     do more, of which the decoder at first ignores a rest. With fewer, or once they are trained, only training makes
-    decoding the inverse of encoding, see :func:`fit_filterbank`. Source: Luo & Mesgarani 2019
-    (Conv-TasNet), section II-B; signs and phases as in Ditter & Gerkmann 2020.
+    decoding the inverse of encoding, see :func:`audioxai.training.filterbank.fit_filterbank`. Source: Luo & Mesgarani
+    2019 (Conv-TasNet), section II-B; signs and phases as in Ditter & Gerkmann 2020.
 
     Args:
         sample_rate: see :class:`Filterbank`.

@@ -17,10 +17,13 @@ from torch import Tensor, nn
 
 from audioxai.errors import ConfigError, OutputError
 from audioxai.support.files import write_bytes
+from audioxai.support.identity import differences
 
 __all__ = ["History", "RunState"]
 
 History = list[dict[str, float]]
+
+_FORMAT = 2
 
 
 class RunState:
@@ -105,6 +108,7 @@ class RunState:
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
         meta = {
+            "format": _FORMAT,
             "options": self.identity,
             "epoch": self.epoch,
             "batches": self.batches,
@@ -140,12 +144,11 @@ class RunState:
             ) from error
         mine = json.loads(json.dumps(self.identity))
         if found != mine:
-            other = [
-                f"{k}={found.get(k)!r}, now {mine.get(k)!r}" for k in {**found, **mine} if found.get(k) != mine.get(k)
-            ]
+            same = meta.get("format") == _FORMAT
+            other = "; ".join(differences(found, mine)) if same else "an earlier version of audioxai"
             raise ConfigError(
-                f"the checkpoint {str(self.path)!r} belongs to a run with {'; '.join(other)}; use the same, another "
-                "file, or delete it"
+                f"the checkpoint {str(self.path)!r} belongs to a run with {other}; use the same, another file, or "
+                "delete it"
             )
 
         def part(prefix: str) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from audioxai.benchmark.protocol import load_data
 from audioxai.benchmark.run import run
 from audioxai.benchmark.run_files import Store
 from audioxai.benchmark.settings import Settings
-from audioxai.explainers.fingerprint import identity_of
 from audioxai.nn import CompactCLAP
 
 
@@ -54,7 +53,7 @@ def test_prompts_and_template_decide_an_explanation():
 
     def made(**options):
         given = {"prompts": ["dog", "rain"], "frontend": ax.LogMel(16000), **options}
-        return identity_of(ax.ZeroShotClassifier(clap.audio, clap.text, sample_rate=16000, **given))
+        return ax.ZeroShotClassifier(clap.audio, clap.text, sample_rate=16000, **given).identity()
 
     assert made() == made()
     assert made() != made(template="a {}")

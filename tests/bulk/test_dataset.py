@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import tarfile
-import warnings
 from pathlib import Path
 
 import networks
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from band_clap import band_clap
 from dataset_clips import ENVIRONMENT, HERE, RATE, SECONDS, Rows, files, write_clips
 from dataset_process import OPTIONS, explainer
 
@@ -24,7 +22,6 @@ import audioxai as ax
 from audioxai.bulk import dataset
 from audioxai.commands import main as cli_module
 from audioxai.errors import AudioFileError, ConfigError, MissingDependencyError, OutputError, TargetError
-from audioxai.explainers.fingerprint import fingerprint_of
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +284,7 @@ def test_results_inside_the_folder_are_no_clips(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", ["weights", "method", "option", "source", "same size", "target", "function", "version"]
+    "change", ["weights", "activation", "method", "option", "source", "same size", "target", "function", "version"]
 )
 def test_the_folder_of_another_run_is_refused(folder, tmp_path, change, monkeypatch):
     root = tmp_path / "in"
@@ -298,29 +295,57 @@ def test_the_folder_of_another_run_is_refused(folder, tmp_path, change, monkeypa
     method, options = explainer(), dict(OPTIONS)
     if change == "weights":
         next(method.classifier.network.parameters()).data += 1e-3
-        fault = "its explainer was another, by fingerprint"
+        fault = "explainer.classifier.fingerprint='[0-9a-f]{64}', now '[0-9a-f]{64}'"
+    elif change == "activation":
+        method.classifier.network.blocks[0][-1] = torch.nn.GELU()
+        fault = "explainer.classifier.fingerprint=.*, now '[0-9a-f]{64}'"
     elif change == "method":
-        method, fault = ax.Saliency(method.classifier), "its explainer had method='EnergyMask', now 'Saliency'"
+        method, fault = ax.Saliency(method.classifier), "explainer.method='EnergyMask', now 'Saliency'"
     elif change == "option":
-        options["shard_size"], fault = 3, "its options had shard_size=2, now 3"
+        options["shard_size"], fault = 3, "options.shard_size=2, now 3"
     elif change == "target":
-        options["target"], fault = 1, "its options had target=None, now 1"
+        options["target"], fault = 1, "options.target=None, now 1"
     elif change == "function":
-        options["target"], fault = (lambda x: x[:, 0]), "its options had target=None, now '<lambda> [0-9a-f]{16}'"
+        options["target"], fault = (lambda x: x[:, 0]), "options.target=None, now '<lambda> [0-9a-f]{16}'"
     elif change == "source":
         (root / "b.wav").write_bytes(b"")
-        fault = "its source had clips=1, now 2"
+        fault = "source.clips=1, now 2"
     elif change == "same size":
         size = (root / "a.wav").stat().st_size
         (root / "a.wav").write_bytes((folder / "z.wav").read_bytes()[::-1])
         assert (root / "a.wav").stat().st_size == size
-        fault = "its source was another, by fingerprint"
+        fault = "source.fingerprint='[0-9a-f]{64}', now"
     else:
         monkeypatch.setattr(dataset, "__version__", "99")
-        fault = "version was .*, now '99'"
+        fault = "version=.*, now '99'"
     with pytest.raises(ConfigError, match=f"holds another run: {fault}"):
         ax.explain_dataset(method, root, tmp_path / "out", **options)
     assert files(tmp_path / "out") == before
+
+
+def test_a_run_of_an_earlier_version_is_refused(folder, tmp_path):
+    ax.explain_dataset(explainer(), folder, tmp_path, **OPTIONS)
+    run = json.loads((tmp_path / "run.json").read_text())
+    run |= {"format": 1, "explainer": {"method": "EnergyMask", "fingerprint": "0" * 64}}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    with pytest.raises(
+        ConfigError, match="a run that another version of audioxai began, in format 1; .* format 2 only"
+    ):
+        ax.explain_dataset(explainer(), folder, tmp_path, **OPTIONS)
+
+
+def test_an_explainer_that_keeps_notes_goes_on(folder, tmp_path):
+    class Noting(ax.EnergyMask):
+        notes = ()
+
+        def _solve(self, analysis, target):
+            self.notes = (*self.notes, analysis.values.mean())
+            return super()._solve(analysis, target)
+
+    method = Noting(explainer().classifier)
+    ax.explain_dataset(method, folder, tmp_path, **OPTIONS)
+    (tmp_path / "shard-000001.tar").unlink()
+    assert ax.explain_dataset(method, folder, tmp_path, **OPTIONS).made == 1
 
 
 def test_folders_that_hold_something_else(folder, tmp_path):
@@ -387,49 +412,4 @@ def test_the_command(folder, tmp_path, monkeypatch, capsys):
     assert json.loads(Path("out/run.json").read_text())["options"]["shard_size"] == 4
     code, out, err = run(*asked, "--overlap", "0.2")
     assert (code, out) == (2, "")
-    assert "its options had overlap=0.1, now 0.2" in err
-
-
-# Fingerprints -----------------------------------------------------------------------------------------------------
-
-
-def test_fingerprints_tell_explainers_apart_and_stay():
-    classifier = networks.log_mel_cnn()
-    makers = [
-        lambda: ax.GradCAM(classifier),
-        lambda: ax.GradCAM(classifier, layer=classifier.layers[0]),
-        lambda: ax.GradCAM(classifier, scale="magnitude"),
-        lambda: ax.GradCAM(classifier, space="mel"),
-        lambda: ax.GuidedBackprop(classifier),
-        lambda: ax.IntegratedGradients(classifier, n_steps=7),
-        lambda: ax.IntegratedGradients(classifier, n_steps=8),
-        lambda: ax.IntegratedGradients(classifier, n_steps=8, baseline=0.5),
-        lambda: ax.LMAC(classifier, width=8).fit([networks.clips(2, 3000)], epochs=1, lr=0.1, progress=False),
-        lambda: ax.LMAC(classifier, width=8).fit([networks.clips(2, 3000)], epochs=2, lr=0.1, progress=False),
-    ]
-    found = []
-    for make in makers:
-        method = make()
-        found.append(fingerprint_of(method))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # so few steps miss completeness
-            method.explain(networks.clips(1, 3000))
-        assert fingerprint_of(method) == found[-1] == fingerprint_of(make())
-    assert len(set(found)) == len(found)
-
-
-def test_fingerprints_tell_prompts_apart():
-    def zero_shot(**given):
-        return fingerprint_of(ax.Saliency(band_clap(**given)))
-
-    other = {"low": "a middle hum", "middle": "middle", "high": "high"}
-    found = [zero_shot(), zero_shot(prompts=other), zero_shot(template="{} and middle")]
-    assert len(set(found)) == 3
-    assert found[0] == zero_shot()
-
-
-def test_fingerprints_tell_functions_apart():
-    def quieter(by):
-        return ax.from_callable(lambda clips: np.stack([clips.std(1), by * clips.mean(1)], 1), networks.RATE)
-
-    assert len({fingerprint_of(ax.Occlusion(quieter(by))) for by in (1.0, 2.0, 1.0)}) == 2
+    assert "options.overlap=0.1, now 0.2" in err

@@ -1,5 +1,6 @@
 """What every explainer promises, for every kind of network and every space; and that the checks can fail."""
 
+import threading
 import warnings
 
 import networks
@@ -106,10 +107,49 @@ class _DividesByLoudness(_Honest):
         return solution
 
 
+class _WritesInTheFrontEnd(_Honest):
+    def _pack(self, *parts):
+        self.classifier.frontend.bank.mul_(1.001)
+        return super()._pack(*parts)
+
+
+class _SharesAScratch(_Honest):
+    meeting = None
+
+    def explain_all(self, waveform, targets, **options):
+        self.scratch = waveform
+        if threading.current_thread() is not threading.main_thread():
+            type(self).meeting = type(self).meeting or threading.Barrier(2)
+            self.meeting.wait(10)
+        return super().explain_all(self.scratch, targets, **options)
+
+
+class _HoldsAFile(_Honest):
+    def __init__(self, classifier, **options):
+        super().__init__(classifier, **options)
+        classifier.network.lock = threading.Lock()
+
+
 class _OneTargetForAll(_Honest):
     def _attribute(self, values, score):
         given = score.target.classes is None
         return values + given * torch.linspace(0, 1, values.shape[1])[:, None]
+
+
+class _Wears(_Honest):
+    def __init__(self, classifier, *, power=1.0, **base):
+        super().__init__(classifier, **base)
+        self.power = power
+
+    def _attribute(self, values, score):
+        self.power += 1
+        return values
+
+
+class _HidesAnOption(_Honest):
+    def __init__(self, classifier, *, power=1.0, **base):
+        super().__init__(classifier, **base)
+        self._exponent = power
 
 
 @pytest.mark.parametrize(
@@ -121,8 +161,13 @@ class _OneTargetForAll(_Honest):
         (_GlobalRandomness, "seed: a second run"),
         (_LeavesAHook, "untouched: after explain.*hook"),
         (_SumsGradients, "untouched: after explain.*gradients"),
-        (_DividesByLoudness, "silence: the mask of silence"),
+        (_DividesByLoudness, "silence: .*found NaN in a mask"),
+        (_WritesInTheFrontEnd, "untouched: after explain.*frontend.bank has changed"),
+        (_SharesAScratch, "threads: thread 1 of 2: mask differs"),
+        (_HoldsAFile, "copies: TypeError: cannot pickle"),
         (_OneTargetForAll, "targets: target="),
+        (_Wears, r"identity: explain\(\) changes it: options.power=[0-9.]+, now [0-9.]+"),
+        (_HidesAnOption, "identity: .*_HidesAnOption keeps no attribute 'power'"),
     ],
 )
 def test_a_broken_promise_is_found(method, broken):

@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 import resource
-import weakref
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,7 +19,7 @@ import soundfile
 import torch
 
 import audioxai as ax
-from audioxai.errors import InputError, OutputError
+from audioxai.errors import ClassifierError, InputError, OutputError
 from audioxai.masking.spaces import Analysis
 from audioxai.support.files import folder_names
 
@@ -401,9 +400,59 @@ def test_explanations_are_compared_as_objects():
 
 def test_an_explanation_lets_go_of_what_it_was_made_from():
     """Everything that is computed later is kept once, and what it came from is not kept at all."""
-    explanation = ax.Saliency(networks.log_mel_cnn()).explain(networks.clips(2, 4000))
-    analyses = [weakref.ref(one) for one in gc.get_objects() if type(one) is Analysis]
-    assert any(one() is not None for one in analyses)
+
+    def alive():
+        gc.collect()
+        return sum(type(one) is Analysis for one in gc.get_objects())
+
+    explainer, before = ax.Saliency(networks.log_mel_cnn()), alive()
+    explanation = explainer.explain(networks.clips(2, 4000))
+    assert alive() > before
     explanation.scores, explanation.removed  # noqa: B018
-    gc.collect()
-    assert not any(one() is not None for one in analyses)
+    assert alive() == before
+
+
+def halve(network: torch.nn.Module) -> None:
+    with torch.no_grad():
+        next(network.parameters()).mul_(0.5)
+
+
+def swap(network: torch.nn.Module) -> None:
+    for parameter in network.parameters():  # as averaged weights are put in place, past all counters
+        parameter.data = parameter.data * 1.1
+
+
+def look(network: torch.nn.Module) -> None:
+    network.train()
+    network(torch.randn(4, 50, 32))  # batch norm takes notice
+    network.eval()
+
+
+@pytest.mark.parametrize(
+    "change", [halve, swap, look, lambda n: n.load_state_dict(networks.log_mel_cnn().network.state_dict())]
+)
+def test_scores_of_two_networks_are_never_mixed(change):
+    classifier = networks.log_mel_cnn()
+    early, late = (ax.GradCAM(classifier).explain(networks.clips(2, 4000)) for _ in range(2))
+    early.scores  # noqa: B018
+    change(classifier.network)
+    with pytest.raises(ClassifierError, match="weights have changed since this explanation was made"):
+        late.scores  # noqa: B018
+    assert early.scores.kept.isfinite().all() and late.removed.isfinite().all()
+    assert ax.GradCAM(classifier).explain(networks.clips(2, 4000)).scores.kept.isfinite().all()
+
+
+def test_a_network_that_counts_its_calls_has_not_changed():
+    class Counts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = networks.log_mel_cnn().network
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, features):
+            self.calls += 1
+            return self.inner(features)
+
+    classifier = ax.AudioClassifier(Counts(), sample_rate=8000, frontend=ax.LogMel(8000, 32))
+    first, second = (ax.GradCAM(classifier).explain(networks.clips(1, 4000)) for _ in range(2))
+    assert torch.equal(first.scores.kept, second.scores.kept)

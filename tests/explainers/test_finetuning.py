@@ -133,7 +133,7 @@ def test_not_before_the_first_stage():
     [
         ({"cth": 1.2}, "cth=1.2"),
         ({"cth": float("nan")}, "cth=nan"),
-        ({"lambda_g": -1}, "lambda_g=-1"),
+        ({"lambda_g": -1}, "lambda_g=-1 weighs"),
         ({"guidance": "soft"}, "guidance='soft'"),
         ({"epoch": 3}, "epoch"),
     ],

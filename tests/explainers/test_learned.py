@@ -4,11 +4,16 @@ import json
 import math
 
 import networks
+import numpy as np
 import pytest
 import torch
+from learned import step
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader, TensorDataset
 
 import audioxai as ax
+from audioxai.classifiers.sequences import Pooled
 from audioxai.errors import ConfigError, InputError, NotFittedError, OutputError
 
 CLIPS = networks.clips(4, 2500)
@@ -60,6 +65,34 @@ def test_fit_returns_itself_fitted():
     assert not any(p.requires_grad for p in explainer.decoder.parameters())
     assert [record["epoch"] for record in explainer.history_] == [1, 2]
     assert {"loss", "in", "out", "mask", "seconds"} <= set(explainer.history_[0])
+
+
+LEARNERS = {
+    "L-MAC": lambda **mixing: lmac(**mixing),
+    "LMAC-TD": lambda **mixing: ax.LMACTD(networks.log_mel_cnn(), channels=8, **mixing),
+    "L2I": lambda **_mixing: ax.L2I(networks.log_mel_cnn(), components=6, width=8),
+}
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_losses_are_means_over_clips(method):
+    explainer = LEARNERS[method](mixing=0.0).fit([CLIPS], **QUICK)
+    whole, single = step(explainer, CLIPS), [step(explainer, clip[None]) for clip in CLIPS]
+    for name, value in whole.items():
+        assert value == pytest.approx(np.mean([s[name] for s in single]), rel=1e-3, abs=1e-5), name
+    assert step(explainer, torch.cat([CLIPS, CLIPS]))["loss"] == pytest.approx(whole["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_only_the_decoder_gets_gradients(method):
+    explainer = LEARNERS[method]().fit([CLIPS], **QUICK)
+    explainer.decoder.train().requires_grad_(True)
+    with explainer._untouched():
+        explainer.training_step(CLIPS)["loss"].backward()
+    assert all(p.grad is None for p in explainer.classifier.parameters())
+    for name, parameter in explainer.decoder.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any(), name
 
 
 class Unlucky(Exception):
@@ -197,10 +230,24 @@ def test_a_checkpoint_belongs_to_one_classifier_and_one_set_of_options(tmp_path)
     other = networks.log_mel_cnn()
     with torch.no_grad():
         other.network.head.bias += 1
-    others = {"classifier=": lmac(other), "options=": lmac(lambda_in=9.0), "scale=": lmac(scale="magnitude")}
+    others = {
+        "classifier.fingerprint=": lmac(other), "options.lambda_in=4.0, now 9.0;": lmac(lambda_in=9.0),
+        "space.scale='log1p', now 'magnitude'": lmac(scale="magnitude"),
+    }  # fmt: skip
     for words, explainer in others.items():
         with pytest.raises(ConfigError, match=words):
             explainer.fit([CLIPS], checkpoint=path, **QUICK)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
+    path = tmp_path / "run"
+    lmac().fit([CLIPS], checkpoint=path, **QUICK)
+    with safe_open(path, framework="pt") as file:
+        run, weights = json.loads(file.metadata()["run"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del run["format"], run["options"]["method"]
+    save_file(weights, path, {"run": json.dumps(run | {"options": run["options"] | {"classifier": "0" * 64}})})
+    with pytest.raises(ConfigError, match="belongs to a run with an earlier version of audioxai; .* or delete it"):
+        lmac().fit([CLIPS], checkpoint=path, **QUICK)
 
 
 # Saving ---------------------------------------------------------------------------------------------------------------
@@ -215,9 +262,8 @@ def test_it_comes_back_to_the_bit(tmp_path, space, network):
     assert explainer.save_pretrained(tmp_path / "new" / "lmac") == tmp_path / "new" / "lmac"
     loaded = ax.LMAC.from_pretrained(tmp_path / "new" / "lmac", classifier=made(), max_batch=3)
     assert equal(decoder(loaded), decoder(explainer))
-    for name in (*ax.LMAC.options, "seed", "history_"):
-        assert getattr(loaded, name) == getattr(explainer, name), name
-    assert loaded.max_batch == 3
+    assert loaded.identity() == explainer.identity()
+    assert (loaded.history_, loaded.max_batch) == (explainer.history_, 3)
     a, b = explainer.explain(CLIPS), loaded.explain(CLIPS)
     torch.testing.assert_close(a.mask, b.mask, rtol=0, atol=1e-6)
     assert torch.equal(explainer.explain(CLIPS[:3]).mask, loaded.explain(CLIPS[:3]).mask)
@@ -230,7 +276,9 @@ def test_nothing_is_pickled(fitted, tmp_path):
     fitted.save_pretrained(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"decoder.safetensors", "explainer.json"}
     config = json.loads((tmp_path / "explainer.json").read_text())
-    assert config["classifier"] == fitted.classifier.fingerprint()
+    known = fitted.identity()
+    assert (config["explainer"], config["format"]) == (known["method"], 2)
+    assert {name: config[name] for name in ("classifier", "space", "options")}.items() <= known.items()
 
 
 def test_another_classifier_is_refused_by_both_fingerprints(fitted, tmp_path):
@@ -247,6 +295,72 @@ def test_another_classifier_is_refused_by_both_fingerprints(fitted, tmp_path):
         ax.LMAC.from_pretrained(
             tmp_path, classifier=ax.AudioClassifier(network, sample_rate=networks.RATE, frontend=front)
         )
+
+
+# Fingerprints of the shipped networks in format 1.
+FORMAT_1 = {
+    "esc10-compact": "32d6c776cc1aa6a2526c957be8f5f79f6340fa1dfcdd520f0575667d83d4e163",
+    "esc10-clap": "35cde4fa4b28da7ed486776e3e1333df45d00970ebb554ec420ed6f17f7d2944",
+}
+
+
+def to_format_1(folder, fingerprint):
+    """Rewrite what was saved as the first format held it."""
+    config = json.loads((folder / "explainer.json").read_text())
+    space, options = config.pop("space"), config["options"]
+    config |= {"format": 1, "space": space["name"], "scale": space["scale"], "stft": space["stft"]}
+    config |= {"layers": config["classifier"]["layers"], "classifier": fingerprint}
+    config |= {name: options.pop(name) for name in ("normalise", "seed", "heard")}
+    (folder / "explainer.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("name", FORMAT_1)
+def test_what_the_first_format_holds_is_loaded_by_its_own_rule(name, tmp_path):
+    shipped = ax.load_pretrained(name)
+    classifier = getattr(shipped, "classifier", shipped)
+    explainer = ax.LMAC(classifier, width=4, scale="magnitude", seed=4, heard=True, lambda_in=3)
+    explainer.fit([networks.clips(2, 16000)], **QUICK).save_pretrained(tmp_path)
+    to_format_1(tmp_path, FORMAT_1[name])
+    loaded = ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
+    assert loaded.identity() == explainer.identity()
+    with torch.no_grad():
+        next(classifier.network.parameters()).mul_(2)
+    with pytest.raises(ConfigError, match=f"fitted on another classifier .fingerprint {FORMAT_1[name][:12]}"):
+        ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
+
+
+def test_a_function_in_the_first_format_cannot_be_checked(tmp_path):
+    class Frames(torch.nn.Module):
+        def forward(self, features):
+            return features[:, :, :4]
+
+    network = Pooled(Frames(), lambda frames: frames.mean(1))
+    classifier = ax.AudioClassifier(
+        network,
+        sample_rate=networks.RATE,
+        frontend=ax.LogMel(networks.RATE, 32),
+        layers={"network": lambda x: x[:, None]},
+    )
+    lmac(classifier).fit([CLIPS], **QUICK).save_pretrained(tmp_path)
+    to_format_1(tmp_path, "0" * 64)
+    with pytest.warns(UserWarning, match="cannot be checked: the network holds a function"):
+        ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
+
+
+def test_an_unknown_format_is_refused(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "explainer.json").read_text())
+    (tmp_path / "explainer.json").write_text(json.dumps(config | {"format": 3}))
+    with pytest.raises(ConfigError, match="holds 'LMAC' in format 3; .* not LMAC in format 2"):
+        ax.LMAC.from_pretrained(tmp_path, classifier=fitted.classifier)
+
+
+def test_another_activation_is_refused(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    other = networks.log_mel_cnn()
+    other.network.blocks[0][-1] = torch.nn.GELU()
+    with pytest.raises(ConfigError, match="weights, settings or front end differ"):
+        ax.LMAC.from_pretrained(tmp_path, classifier=other)
 
 
 def test_other_layers_are_refused(fitted, tmp_path):
@@ -270,6 +384,15 @@ def test_a_space_of_its_own_must_be_given_again(tmp_path):
         ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
     loaded = ax.LMAC.from_pretrained(tmp_path, classifier=classifier, space=space())
     assert torch.equal(loaded.explain(CLIPS).mask, explainer.explain(CLIPS).mask)
+
+
+def test_bands_of_its_own_must_be_given_again(tmp_path):
+    classifier = networks.log_mel_cnn()
+    space = ax.MelSpace(classifier, mel=ax.LogMel(networks.RATE, 32, f_min=50.0))
+    lmac(classifier, space=space).fit([CLIPS], **QUICK).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="settings=.*space="):
+        ax.LMAC.from_pretrained(tmp_path, classifier=classifier)
+    ax.LMAC.from_pretrained(tmp_path, classifier=classifier, space=space)
 
 
 def test_another_class_is_refused(fitted, tmp_path):
@@ -317,6 +440,22 @@ def test_a_full_disk_leaves_no_half(fitted, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         fitted.save_pretrained(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_json_cannot_hold_are_not_saved(fitted, tmp_path):
+    class Odd(ax.LMAC):
+        def __init__(self, classifier, *, shape=None, **base):
+            super().__init__(classifier, **base)
+            self.shape = shape
+
+    explainer = Odd(fitted.classifier, width=8, space="mel", shape=torch.ones(2))
+    explainer.decoder_ = fitted.decoder_
+    with pytest.raises(ConfigError, match="an option of this Odd cannot be saved as JSON: .*Tensor"):
+        explainer.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    explainer.shape = [1, 2]
+    explainer.save_pretrained(tmp_path)
+    assert Odd.from_pretrained(tmp_path, classifier=fitted.classifier).shape == [1, 2]
 
 
 class Trained(torch.nn.Module):

@@ -165,13 +165,6 @@ def test_a_quieter_clip_has_the_same_size(size):
     assert step(published, 0.5 * CLIPS)["size"] < 0.8 * step(published, CLIPS)["size"]
 
 
-def test_the_loss_does_not_depend_on_the_size_of_the_batch():
-    explainer = fresh(mixing=0.0)
-    whole, single = step(explainer, CLIPS), [step(explainer, clip[None]) for clip in CLIPS]
-    for name, value in whole.items():
-        assert value == pytest.approx(np.mean([s[name] for s in single]), rel=1e-3, abs=1e-5), name
-
-
 def test_a_trained_filter_bank_is_held_to_the_clip():
     bank = LearnedFilterbank(networks.RATE, 16, 32)
     explainer = fresh(filterbank=bank, train_filterbank=True, lambda_rec=0.5, mixing=0.0)
@@ -293,9 +286,7 @@ def test_it_is_saved_and_loaded(kind, tmp_path):
     explainer = ax.LMACTD(classifier, channels=8, **KINDS[kind]).fit([CLIPS], **QUICK)
     explainer.save_pretrained(tmp_path)
     loaded = ax.LMACTD.from_pretrained(tmp_path, classifier=classifier)
-    assert {name: getattr(loaded, name) for name in loaded.options} == {
-        name: getattr(explainer, name) for name in explainer.options
-    }
+    assert loaded.identity() == explainer.identity()
     for a, b in zip(loaded.explain(CLIPS), explainer.explain(CLIPS), strict=True):
         assert torch.equal(a, b)
 

@@ -13,8 +13,8 @@ import pytest
 from browsing import load, press, resize, sounding, wait
 from listeners import methods
 
+from audioxai.listening import listening_results, listening_test
 from audioxai.listening.page import ListeningTest
-from audioxai.report import listening_results, listening_test
 
 HOSTILE = "\"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 

@@ -21,8 +21,8 @@ from listeners import RATE, SAMPLES, Heard, explained, methods
 from audioxai.commands import main as cli_module
 from audioxai.errors import ConfigError, OutputError
 from audioxai.explainers.explanation import Explanation, Scores
+from audioxai.listening import listening_test
 from audioxai.listening.stimuli import make_trials
-from audioxai.report import listening_test
 from audioxai.sound.loudness import loudness
 
 HOSTILE = "\"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>{{7*7}}"

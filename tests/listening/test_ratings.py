@@ -18,8 +18,8 @@ from listeners import answers, methods
 
 from audioxai.commands import main as cli_module
 from audioxai.errors import InputError, OutputError
+from audioxai.listening import listening_results, listening_test
 from audioxai.listening.stimuli import ANCHOR, REFERENCE
-from audioxai.report import listening_results, listening_test
 
 Said = dict[str, Any]
 BEST = {"L-MAC": 75, "GradCAM": 50, "louder 16 %": 40, REFERENCE: 60, ANCHOR: 5}

@@ -168,7 +168,7 @@ class Turns:
 def fit(members: list[Member], data: Data, args: argparse.Namespace, file: Path) -> GeneralDecoder:
     """The general decoder of these members, fitted or read from ``file``."""
     torch.manual_seed(args.seed)
-    decoder = GeneralDecoder(PLANES).to(memory_format=torch.channels_last)
+    decoder = GeneralDecoder(PLANES)
     if file.exists():
         decoder.load_state_dict(load_file(file))
         return decoder.eval().requires_grad_(False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
+from math import gcd
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +23,16 @@ class GeneralDecoder(nn.Module):
 
     Args:
         planes: P, planes that it takes.
-        widths: channels of the levels, each of half the resolution of the one before.
+        width: channels of the third of four levels, each of half the resolution of the one before; the first has half.
     """
 
-    def __init__(self, planes: int = 16, widths: Sequence[int] = (16, 24, 32, 48)) -> None:
+    def __init__(self, planes: int = 16, width: int = 32) -> None:
         super().__init__()
+        widths = [max(1, width * quarters // 4) for quarters in (2, 3, 4, 6)]
         self.down = nn.ModuleList(_Block(i, o) for i, o in zip([planes, *widths[:-1]], widths, strict=True))
         self.up = nn.ModuleList(_Block(wide + deep, wide) for wide, deep in pairwise(widths))
         self.out = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.to(memory_format=torch.channels_last)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
         with torch.no_grad():
             self.out.bias[0] = -1.0  # type: ignore[index]
@@ -53,7 +55,7 @@ class GeneralDecoder(nn.Module):
 
     def draw(self, planes: Tensor) -> Tensor:
         """The gate's planes a, b, c (B, 3, G, N)."""
-        x, skips = planes, []
+        x, skips = planes.contiguous(memory_format=torch.channels_last), []
         for level, block in enumerate(self.down):
             x = block(F.avg_pool2d(x, 2, ceil_mode=True) if level else x)
             skips.append(x)
@@ -70,9 +72,9 @@ class _Block(nn.Module):
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(inputs, width, 3, padding=1)
-        self.first_norm = nn.GroupNorm(4, width)
+        self.first_norm = nn.GroupNorm(gcd(4, width), width)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        self.second_norm = nn.GroupNorm(4, width)
+        self.second_norm = nn.GroupNorm(gcd(4, width), width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.first_norm(self.first(x)))

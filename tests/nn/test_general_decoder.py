@@ -11,7 +11,7 @@ from audioxai.nn.general_decoder import GeneralDecoder
 
 def a_decoder() -> GeneralDecoder:
     torch.manual_seed(0)
-    return GeneralDecoder(6, widths=(8, 12, 16)).eval()
+    return GeneralDecoder(6, width=16).eval()
 
 
 def weights(rows: int, bands: int = 16) -> torch.Tensor:
@@ -70,6 +70,11 @@ def test_a_fresh_decoder_lets_little_through_and_learns():
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 8])
+def test_any_width(width):
+    assert GeneralDecoder(6, width)(planes(9), torch.rand(2, 33, 9), weights(33)).isfinite().all()
 
 
 def test_the_default_is_small():

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from zoo import ZOO, Clips, Data, Member, trained
@@ -29,14 +29,16 @@ from zoo import ZOO, Clips, Data, Member, trained
 import audioxai as ax
 from audioxai.classifiers.targets import Target
 from audioxai.data import ESC50
-from audioxai.explainers.planes import PLANES, Planes, band_weights, depths_of, read_planes
-from audioxai.explainers.solution import Solution
+from audioxai.explainers.general import FORMAT, load_general
+from audioxai.explainers.planes import PLANES, band_weights, depths_of, read_planes
 from audioxai.masking.spaces import Analysis
 from audioxai.metrics import cascading_randomisation, evaluate
 from audioxai.nn.general_decoder import GeneralDecoder
+from audioxai.support.files import write_bytes
 from audioxai.training.loop import TrainingOptions, train
 
 METRICS = ("AI", "AD", "AG", "FF", "Fid-In", "MM")
+WHERE = {"space": "stft", "scale": "magnitude"}
 SPACES = (("stft", "magnitude"), ("stft", "log1p"), ("mel", "magnitude"), ("waveform", "magnitude"))
 SHARES = (0.7, 0.1, 0.1, 0.1)  # of the steps
 HIDDEN = 0.05  # share of the clips without each kind of evidence
@@ -44,45 +46,32 @@ FAINT = 0.1  # mask where evidence says nothing: everything, 20 dB down
 PER_EPOCH = 40  # steps between two checkpoints
 
 
-class General(ax.LMAC):
-    """L-MAC with the decoder for every network; losses and mixtures are L-MAC's.
+class Learner(ax.LMAC):
+    """L-MAC on a member of the zoo, whose decoder is that of all members.
 
     Args:
-        classifier: the wrapped network.
-        decoder: fitted, or being fitted.
+        classifier: the member.
+        decoder: being fitted.
         nothing: weight of what is answered to evidence that means nothing.
         **base: see :class:`audioxai.LMAC`.
     """
 
     def __init__(
-        self, classifier: ax.AudioClassifier, decoder: nn.Module, *, nothing: float = 0.0, **base: Any
+        self, classifier: ax.AudioClassifier, decoder: GeneralDecoder, *, nothing: float = 0.0, **base: Any
     ) -> None:
         super().__init__(classifier, **base)
         self.decoder_ = decoder
         self.nothing = nothing
         self.stranger: ax.AudioClassifier | None = None  # the network with random weights
         with classifier.frozen():
-            self.layers = depths_of(classifier)
+            self.depths = depths_of(classifier)
         self.rows = band_weights(self.space, classifier.device)
 
-    def _masks(self, analysis: Analysis, targets: Sequence[Target]) -> list[Solution]:
-        logits, found = self._read_planes(analysis, targets)
-        with torch.no_grad():
-            return [
-                Solution(self.decoder(one.stack, analysis.values, self.rows).sigmoid(), logits, one.target)
-                for one in found
-            ]
-
-    def _draw(self, waveform: Tensor, target: Target) -> tuple[Tensor, Analysis, Target]:
-        with torch.no_grad():
-            analysis = self.space.analyse(waveform)
-        logits, [read] = self._read_planes(analysis, [target])
+    def _draw(self, analysis: Analysis, targets: Sequence[Target]) -> tuple[Tensor, list[tuple[Target, Tensor]]]:
+        logits, [read] = read_planes(self.classifier, self.space, analysis, targets, layers=self.depths)
         drawn = self.decoder(hide(read.stack), analysis.values, self.rows)
         self.last = analysis, drawn.detach(), logits
-        return drawn, analysis, read.target
-
-    def _read_planes(self, analysis: Analysis, targets: Sequence[Target]) -> tuple[Tensor, list[Planes]]:
-        return read_planes(self.classifier, self.space, analysis, targets, layers=self.layers)
+        return logits, [(read.target, drawn)]
 
     def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
         losses = super().training_step(waveform)
@@ -117,7 +106,7 @@ class General(ax.LMAC):
         return stack, FAINT
 
     def _planes(self, classifier: ax.AudioClassifier, analysis: Analysis, target: Target) -> Tensor:
-        return read_planes(classifier, self.space.bind(classifier), analysis, [target], layers=self.layers)[1][0].stack
+        return read_planes(classifier, self.space.bind(classifier), analysis, [target], layers=self.depths)[1][0].stack
 
 
 def hide(stack: Tensor) -> Tensor:
@@ -146,7 +135,7 @@ class Turns:
         until: time at which to stop, with the checkpoint of the last epoch.
     """
 
-    def __init__(self, explainers: list[list[General]], clips: list[Clips], size: int, until: float) -> None:
+    def __init__(self, explainers: list[list[Learner]], clips: list[Clips], size: int, until: float) -> None:
         self.explainers, self.clips, self.size, self.until = explainers, clips, size, until
 
     def __len__(self) -> int:
@@ -167,14 +156,13 @@ class Turns:
 
 def fit(members: list[Member], data: Data, args: argparse.Namespace, file: Path) -> GeneralDecoder:
     """The general decoder of these members, fitted or read from ``file``."""
+    if file.exists():
+        return load_general(file)
     torch.manual_seed(args.seed)
     decoder = GeneralDecoder(PLANES)
-    if file.exists():
-        decoder.load_state_dict(load_file(file))
-        return decoder.eval().requires_grad_(False)
     networks = [trained(member, data, args.out / "networks") for member in members]
     explainers = [
-        [General(network, decoder, space=space, scale=scale, nothing=args.nothing) for space, scale in SPACES]
+        [Learner(network, decoder, space=space, scale=scale, nothing=args.nothing) for space, scale in SPACES]
         for network in networks
     ]
     turns = Turns(explainers, [data(m.data, m.rate) for m in members], args.batch, time.time() + 60 * args.minutes)
@@ -200,15 +188,22 @@ def fit(members: list[Member], data: Data, args: argparse.Namespace, file: Path)
         for network in networks:
             stack.enter_context(network.frozen())
         train(decoder, step, turns, options, name="general decoder", identity=identity)
-    save_file({k: v.contiguous() for k, v in decoder.state_dict().items()}, file)
-    return decoder.eval().requires_grad_(False)
+    weights = {k: v.detach().contiguous() for k, v in decoder.state_dict().items()}
+    write_bytes(file, save(weights, {"format": FORMAT}))
+    return load_general(file)
+
+
+def explained(classifier: ax.AudioClassifier, decoder: GeneralDecoder) -> ax.LMAC:
+    """L-MAC with this decoder, not fitted to the classifier."""
+    explainer = ax.LMAC(classifier, **WHERE)
+    explainer.decoder_ = decoder
+    return explainer
 
 
 def compare(name: str, classifier: ax.AudioClassifier, decoder: GeneralDecoder, clips: Tensor, extra: dict) -> None:
     """Metrics of the decoder beside those of training-free methods, on clips (B, T)."""
-    where = {"space": "stft", "scale": "magnitude"}
-    methods = {"general": General(classifier, decoder, **where), **extra}
-    methods |= {kind.__name__: kind(classifier, **where) for kind in (ax.GradCAM, ax.GradCAMPlusPlus, ax.ScoreCAM)}
+    methods = {"general": explained(classifier, decoder), **extra}
+    methods |= {kind.__name__: kind(classifier, **WHERE) for kind in (ax.GradCAM, ax.GradCAMPlusPlus, ax.ScoreCAM)}
     results = evaluate(methods, [clips[i : i + 8] for i in range(0, len(clips), 8)], metrics=METRICS)
     print(f"\n{name}: {len(clips)} clips, 95 % intervals\n\n| | {' | '.join(METRICS)} | s/clip |")
     print("|---|" + "---:|" * (len(METRICS) + 1))
@@ -221,10 +216,9 @@ def compare(name: str, classifier: ax.AudioClassifier, decoder: GeneralDecoder, 
 
 def sanity(classifier: ax.AudioClassifier, decoder: GeneralDecoder, clips: Tensor, extra: dict) -> None:
     """How like the masks are when all layers are random, and what an absent class keeps."""
-    where = {"space": "stft", "scale": "magnitude"}
-    general = General(classifier, decoder, **where)
+    general = explained(classifier, decoder)
     print("\n| all layers random | SSIM | Spearman |\n|---|---:|---:|")
-    for name, method in {"general": general, **extra, "GradCAM": ax.GradCAM(classifier, **where)}.items():
+    for name, method in {"general": general, **extra, "GradCAM": ax.GradCAM(classifier, **WHERE)}.items():
         found = cascading_randomisation(method, clips)
         cells = ["{:.2f} ({:.2f} to {:.2f})".format(*found.curve(m)[-1]) for m in ("SSIM", "Spearman")]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)

@@ -46,6 +46,8 @@ class LearnedExplainer(Explainer):
 
     #: Names of what fitting leaves behind beside the decoder, JSON types; saved as the constructor's options are.
     learnt: ClassVar[tuple[str, ...]] = ()
+    #: Options that files of earlier versions lack, as they were then.
+    _before: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, classifier: AudioClassifier, **base: Any) -> None:
         super().__init__(classifier, **base)
@@ -74,15 +76,21 @@ class LearnedExplainer(Explainer):
         """(C, F') of the classifier's maps, from silence of a length that the network takes."""
         return self._probe()[1]
 
-    def _probe(self) -> tuple[int, list[tuple[int, int]]]:
-        """The number of classes, and :meth:`_map_shapes`."""
+    def _check_classes(self) -> None:
+        """Refuse the softmax of a single output."""
+        self._probe(maps=False)
+
+    def _probe(self, *, maps: bool = True) -> tuple[int, list[tuple[int, int]]]:
+        """The number of classes, and :meth:`_map_shapes` if wanted."""
         classifier, failure = self.classifier, None
         for seconds in PROBE_SECONDS:
             silence = torch.zeros(1, round(seconds * classifier.sample_rate), device=classifier.device)
             try:
                 with self._untouched():
                     analysis = self.space.analyse(silence)
-                    logits, latents = classifier.classify_with_latents(self.space.features(analysis.values, analysis))
+                    features = self.space.features(analysis.values, analysis)
+                    names = classifier.layers if maps else ()
+                    logits, latents = classifier.read_layers(names, features, cut=False)
             except (ClassifierError, InputError) as error:
                 failure = error
                 continue
@@ -92,7 +100,7 @@ class LearnedExplainer(Explainer):
                     "the softmax of a single output is always 1, so that there is nothing to learn; if it is the "
                     "logit of one class, pass multilabel=True to AudioClassifier"
                 )
-            return logits.shape[1], [(m.shape[1], m.shape[2]) for m in classifier.as_maps(latents)]
+            return logits.shape[1], [(m.shape[1], m.shape[2]) for m in (classifier.as_maps(latents) if maps else ())]
         assert failure is not None
         raise failure
 
@@ -251,7 +259,10 @@ class LearnedExplainer(Explainer):
         """
         files = SavedExplainer.read(Path(folder), cls.__name__)
         files.check_classifier(classifier)
-        saved = {"space": space or files.space["name"], "scale": files.space["scale"], **files.options}
+        saved = {"space": space or files.space["name"], "scale": files.space["scale"]} | {
+            **cls._before,
+            **files.options,
+        }
         explainer = cls(classifier, **{**saved, **base})
         files.check_space(explainer.space)
         with explainer._untouched():

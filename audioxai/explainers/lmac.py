@@ -1,8 +1,9 @@
 """L-MAC: a decoder reads a classifier's latents and draws the mask that keeps its decision.
 
 Source: Paissan, Ravanelli, Subakan, "Listenable Maps for Audio Classifiers", ICML 2024. The published decoder sees the
-latents h alone and so explains the predicted class. Here it may also see the evidence h * ds/dh of any score s, so that
-the same decoder follows any target: a class, several, or a callable.
+latents h alone and so explains the predicted class. Here it may also see the evidence for any score s, so that the same
+decoder follows any target: a class, several, or a callable. And the general decoder sees nothing but what every network
+has, so that its shipped weights explain a network that it never met.
 """
 
 from __future__ import annotations
@@ -16,23 +17,29 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.classifiers.base import AudioClassifier
+from audioxai.classifiers.latents import LatentLayer
 from audioxai.classifiers.targets import Target
 from audioxai.errors import ConfigError, NotFittedError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
-from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
+from audioxai.explainers.evidence import mix_within_batch, read_evidence
 from audioxai.explainers.finetuning import FineTuning, clean_and_noisy
+from audioxai.explainers.general import load_general
 from audioxai.explainers.learned import LearnedExplainer
+from audioxai.explainers.planes import PLANES, band_weights, depths_of, read_planes
 from audioxai.explainers.registry import register
 from audioxai.masking.spaces import Analysis
 from audioxai.nn.decoder import EvidenceDecoder
+from audioxai.nn.general_decoder import GeneralDecoder
 from audioxai.nn.published import PublishedDecoder
 from audioxai.nn.sound_decoder import SoundDecoder
+from audioxai.support.identity import describe
 from audioxai.training.loss_weights import LossWeight, weigh
 from audioxai.training.losses import mask_in, mask_out, similarity, sparsity, stem_guidance, target_log_probabilities
 
 __all__ = ["LMAC"]
 
-DecoderName = Literal["evidence", "sound", "published"]
+DecoderName = Literal["general", "evidence", "sound", "published"]
+_GENERAL_WIDTH = 32  # of the shipped weights
 
 
 @register("lmac")
@@ -43,8 +50,13 @@ class LMAC(LearnedExplainer):
     ``lambda_g`` times the energy kept of the other clip and lost of the explained one. A second stage,
     :meth:`finetune`, then trades some of it for sound quality.
 
+    It explains without any fit, by weights of the general decoder that were fitted over many other networks; the
+    explanation's ``method`` is then ``"L-MAC (general)"``. A fit goes on from them, by default for 4 passes.
+
     Args:
         classifier: the wrapped network.
+        start: ``"general"``: the shipped weights of the general decoder; ``None``: none, so that a fit begins from
+            nothing, and comes first.
         evidence: feed the decoder latents and evidence, so that it follows a given target; ``False``: latents alone,
             as published, for the predicted class only and without a backward pass.
         lambda_in: weight of -log p(target) on what is kept.
@@ -53,23 +65,25 @@ class LMAC(LearnedExplainer):
         lambda_g: weight of the guidance by the stems of self-made mixtures.
         bounded: mask-out loss -log(1 - p) instead of the published log p.
         mixing: share of each batch that becomes mixtures of two clips predicted differently, one of them the target.
-        decoder_name: ``"evidence"``: ours, top-down, under 0.1 M parameters; ``"sound"``: for networks whose maps are
-            all coarse, such as a transformer's tokens, see :class:`audioxai.nn.SoundDecoder`; ``"published"``: the
-            transposed convolutions of the publication, which read four maps and no evidence.
-        width: channels of the decoder; the published one has 2048.
+        decoder_name: ``"general"``: reads what every network has, see :func:`audioxai.explainers.planes.read_planes`;
+            ``"evidence"``: reads the channels of one network, top-down; ``"sound"``: the same for networks whose maps
+            are all coarse, see :class:`audioxai.nn.SoundDecoder`; ``"published"``: the transposed convolutions of the
+            publication, which read four maps and no evidence. Default ``"general"``, without evidence ``"evidence"``.
+        width: channels of the decoder; the published one has 2048, the shipped weights have 32.
         **base: see :class:`audioxai.explainers.base.Explainer`.
 
     Attributes:
         finetuned_: settings of the second stage, or ``None`` before it.
 
     Example:
-        >>> explainer = LMAC(classifier).fit(loader, epochs=20)
-        >>> mask, audio = explainer.explain(waveform)
+        >>> mask, audio = LMAC(classifier).explain(waveform)
+        >>> explainer = LMAC(classifier).fit(loader)
     """
 
     learnt: ClassVar[tuple[str, ...]] = ("finetuned_",)
     lambda_in, lambda_out, lambda_s = LossWeight("in"), LossWeight("out"), LossWeight("mask")
     lambda_g = LossWeight("guide")
+    _before: ClassVar[Mapping[str, Any]] = {"decoder_name": "evidence"}
     _published: ClassVar[Mapping[str, Any]] = {
         "evidence": False, "lambda_out": 0.2, "lambda_s": 6.4, "bounded": False, "mixing": 0.0,
         "decoder_name": "published", "width": 2048,
@@ -79,6 +93,7 @@ class LMAC(LearnedExplainer):
         self,
         classifier: AudioClassifier,
         *,
+        start: Literal["general"] | None = "general",
         evidence: bool = True,
         lambda_in: float = 4.0,
         lambda_out: float = 2.0,
@@ -86,19 +101,26 @@ class LMAC(LearnedExplainer):
         lambda_g: float = 4.0,
         bounded: bool = True,
         mixing: float = 0.5,
-        decoder_name: DecoderName = "evidence",
-        width: int = 32,
+        decoder_name: DecoderName | None = None,
+        width: int = _GENERAL_WIDTH,
         **base: Any,
     ) -> None:
         super().__init__(classifier, **base)
         if not 0 <= mixing <= 1:
             raise ConfigError(f"mixing={mixing} must lie in [0, 1]")
-        if decoder_name not in (names := get_args(DecoderName)):
+        if decoder_name not in (None, *(names := get_args(DecoderName))):
             raise ConfigError(f"decoder_name={decoder_name!r} is not known; choose one of {', '.join(names)}")
+        decoder_name = decoder_name or ("general" if evidence else "evidence")
         if decoder_name == "published" and evidence:
             raise ConfigError("the published decoder reads no evidence; pass evidence=False, or use LMAC.reference()")
-        if decoder_name == "sound" and not evidence:
-            raise ConfigError("the sound decoder is steered by the evidence; pass evidence=True, or another decoder")
+        if decoder_name in ("general", "sound") and not evidence:
+            raise ConfigError(
+                f"the {decoder_name} decoder is steered by the evidence; pass evidence=True, or another decoder"
+            )
+        if start not in (None, "general"):
+            raise ConfigError(f"start={start!r} is not known; pass 'general', or None to fit from nothing")
+        if start and decoder_name == "general" and width != _GENERAL_WIDTH:
+            raise ConfigError(f"the shipped weights have width={_GENERAL_WIDTH}, not {width!r}; pass start=None to fit")
         self.evidence = evidence
         self.lambda_in = lambda_in
         self.lambda_out = lambda_out
@@ -108,7 +130,12 @@ class LMAC(LearnedExplainer):
         self.mixing = mixing
         self.decoder_name: DecoderName = decoder_name
         self.width = at_least_one("width", width)
+        self.start = start if decoder_name == "general" else None
         self.finetuned_: dict[str, Any] | None = None
+        self._general: nn.Module | None = None
+        self._layers: tuple[LatentLayer, ...] | None = None
+        if self.start:
+            self._schedule = {"epochs": 4, "lr": 1e-3}
 
     @classmethod
     def reference(cls, classifier: AudioClassifier, **options: Any) -> Self:
@@ -122,10 +149,36 @@ class LMAC(LearnedExplainer):
         return explainer
 
     @property
+    def name(self) -> str:
+        return "L-MAC (general)" if self.start and not self.history_ else super().name
+
+    @property
     def any_target(self) -> bool:
         return self.evidence
 
+    @property
+    def decoder(self) -> nn.Module:
+        """The fitted decoder, or before ``fit`` the general one with its shipped weights.
+
+        Raises:
+            NotFittedError: before ``fit``, if ``start=None``.
+        """
+        if self.decoder_ is not None or not self.start:
+            return super().decoder
+        if self._general is None:
+            self._general = load_general()
+        return self._general.to(self.classifier.device)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.decoder_ is not None or self.start is not None
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | ({"decoder": describe(self.decoder)} if self.start else {})
+
     def _build(self) -> nn.Module:
+        if self.decoder_name == "general":
+            self._check_classes()
+            return load_general().requires_grad_(True) if self.start else GeneralDecoder(PLANES, self.width)
         shapes = self._map_shapes()
         if self.decoder_name == "published":
             return PublishedDecoder([channels for channels, _ in shapes], self.space.name, width=self.width)
@@ -139,16 +192,21 @@ class LMAC(LearnedExplainer):
                 "this LMAC was built with evidence=False and explains the predicted class only: target=None"
             )
         with torch.no_grad():
-            features = self.space.features(analysis.values, analysis)
-        logits, maps, read = self._read(features, targets)
-        with torch.no_grad():
-            return [
-                Solution(self.decoder(maps, evidence, analysis.values).sigmoid(), logits, target)
-                for target, evidence in read
-            ]
+            logits, drawn = self._draw(analysis, targets)
+            return [Solution(mask.sigmoid(), logits, target) for target, mask in drawn]
 
-    def _read(self, features: Tensor, targets: Sequence[Target]) -> Reading:
-        return read_evidence(self.classifier, features, targets, evidence=self.evidence)
+    def _draw(self, analysis: Analysis, targets: Sequence[Target]) -> tuple[Tensor, list[tuple[Target, Tensor]]]:
+        """The clips' logits (B, K), and for each target the resolved target and the mask's logits."""
+        if self.decoder_name == "general":
+            if self._layers is None:
+                self._layers = depths_of(self.classifier)
+            logits, found = read_planes(self.classifier, self.space, analysis, targets, layers=self._layers)
+            rows = band_weights(self.space, analysis.values.device)
+            return logits, [(one.target, self.decoder(one.stack, analysis.values, rows)) for one in found]
+        with torch.no_grad():
+            features = self.space.features(analysis.values, analysis)
+        logits, maps, read = read_evidence(self.classifier, features, targets, evidence=self.evidence)
+        return logits, [(target, self.decoder(maps, evidence, analysis.values)) for target, evidence in read]
 
     # First stage --------------------------------------------------------------------------------------------------
 
@@ -187,20 +245,14 @@ class LMAC(LearnedExplainer):
 
     def training_step(self, waveform: Tensor) -> dict[str, Tensor]:
         stem, other, target = mix_within_batch(self.classifier, waveform, self.mixing)
-        logits, analysis, target = self._draw(stem + other, target)
-        mask = logits.sigmoid()
+        with torch.no_grad():
+            analysis = self.space.analyse(stem + other)
+        _, [(target, drawn)] = self._draw(analysis, [target])
+        mask = drawn.sigmoid()
         losses = self._losses(mask, analysis, target)
         if self.lambda_g and self.mixing:
             losses["guide"] = self._guidance(mask, analysis, stem, other)
         return weigh(self, losses)
-
-    def _draw(self, waveform: Tensor, target: Target) -> tuple[Tensor, Analysis, Target]:
-        """The mask's logits for clips (B, T), with the analysis and the resolved target."""
-        with torch.no_grad():
-            analysis = self.space.analyse(waveform)
-            features = self.space.features(analysis.values, analysis)
-        _, maps, [(target, evidence)] = self._read(features, [target])
-        return self.decoder(maps, evidence, analysis.values), analysis, target
 
     def _losses(self, mask: Tensor, analysis: Analysis, target: Target) -> dict[str, Tensor]:
         """The three losses of each clip, (B,); what is kept and removed goes through the network as one batch."""
@@ -302,8 +354,10 @@ class LMAC(LearnedExplainer):
         if self.evidence:
             with torch.no_grad():
                 target = Target(classes=self.classifier(clean).argmax(1))
-        logits, analysis, target = self._draw(noisy, target)
-        mask = logits.sigmoid()
+        with torch.no_grad():
+            analysis = self.space.analyse(noisy)
+        _, [(target, drawn)] = self._draw(analysis, [target])
+        mask = drawn.sigmoid()
         with torch.no_grad():
             amplitude = self.space.magnitude(self.space.analyse(clean))
         kept = self.space.magnitude(replace(analysis, values=mask * analysis.values))
@@ -311,7 +365,7 @@ class LMAC(LearnedExplainer):
         cosines = similarity(kept.detach(), amplitude)
         selected = (cosines >= stage.cth).to(mask)
         losses["mask"] = losses["mask"] * (1 - selected)
-        guide = selected * stage.distance(logits, kept, amplitude)
+        guide = selected * stage.distance(drawn, kept, amplitude)
         found = weigh(self, losses)
         return {
             **found,

@@ -55,8 +55,8 @@ class LMAC(LearnedExplainer):
 
     Args:
         classifier: the wrapped network.
-        start: ``"general"``: the shipped weights of the general decoder; ``None``: none, so that a fit begins from
-            nothing, and comes first.
+        start: ``"general"``: the shipped weights of the general decoder, of width 32; ``None``, or another decoder or
+            width: none, so that a fit begins from nothing, and comes first.
         evidence: feed the decoder latents and evidence, so that it follows a given target; ``False``: latents alone,
             as published, for the predicted class only and without a backward pass.
         lambda_in: weight of -log p(target) on what is kept.
@@ -119,8 +119,6 @@ class LMAC(LearnedExplainer):
             )
         if start not in (None, "general"):
             raise ConfigError(f"start={start!r} is not known; pass 'general', or None to fit from nothing")
-        if start and decoder_name == "general" and width != _GENERAL_WIDTH:
-            raise ConfigError(f"the shipped weights have width={_GENERAL_WIDTH}, not {width!r}; pass start=None to fit")
         self.evidence = evidence
         self.lambda_in = lambda_in
         self.lambda_out = lambda_out
@@ -130,7 +128,7 @@ class LMAC(LearnedExplainer):
         self.mixing = mixing
         self.decoder_name: DecoderName = decoder_name
         self.width = at_least_one("width", width)
-        self.start = start if decoder_name == "general" else None
+        self.start = start if decoder_name == "general" and self.width == _GENERAL_WIDTH else None
         self.finetuned_: dict[str, Any] | None = None
         self._general: nn.Module | None = None
         self._layers: tuple[LatentLayer, ...] | None = None

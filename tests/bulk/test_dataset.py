@@ -375,7 +375,7 @@ def test_what_is_wrong_with_all_clips_is_told_before_the_work(folder, tmp_path):
             ax.explain_dataset(explainer(), folder, tmp_path / "out", **{**OPTIONS, **options})
         assert not (tmp_path / "out").exists()
     with pytest.raises(ax.NotFittedError):
-        ax.explain_dataset(ax.LMAC(networks.log_mel_cnn()), folder, tmp_path / "out", **OPTIONS)
+        ax.explain_dataset(ax.LMAC(networks.log_mel_cnn(), start=None), folder, tmp_path / "out", **OPTIONS)
     with pytest.raises(TargetError, match="out of range"):
         ax.explain_dataset(explainer(), folder, tmp_path / "other", target=9, **OPTIONS)
     for out in ("out", "other"):

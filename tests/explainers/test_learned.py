@@ -264,6 +264,7 @@ def test_it_comes_back_to_the_bit(tmp_path, space, network):
     assert equal(decoder(loaded), decoder(explainer))
     assert loaded.identity() == explainer.identity()
     assert (loaded.history_, loaded.max_batch) == (explainer.history_, 3)
+    explainer.max_batch = 3
     a, b = explainer.explain(CLIPS), loaded.explain(CLIPS)
     torch.testing.assert_close(a.mask, b.mask, rtol=0, atol=1e-6)
     assert torch.equal(explainer.explain(CLIPS[:3]).mask, loaded.explain(CLIPS[:3]).mask)

@@ -113,7 +113,7 @@ def test_a_predicted_target_is_the_same_given_by_hand():
 
 
 def test_the_evidence_is_the_latent_times_the_scores_gradient():
-    explainer = fresh(networks.sequential().eval())
+    explainer = fresh(networks.sequential().eval(), decoder_name="evidence")
     classifier = explainer.classifier
     seen = []
     explainer.decoder_.register_forward_pre_hook(lambda _m, given: seen.append(given))
@@ -163,7 +163,7 @@ def band_clips(classes, seed=0, samples=2048):
     return 0.3 * torch.nn.functional.normalize(torch.fft.irfft(spectrum * keep, n=samples)) * samples**0.5
 
 
-@pytest.fixture(scope="module", params=["evidence", "sound"])
+@pytest.fixture(scope="module", params=["general", "evidence", "sound"])
 def band_explainer(request):
     classifier = band_classifier()
     clips = band_clips([0, 1, 2, 3] * 16)

@@ -126,7 +126,7 @@ def test_what_cannot_be_evaluated(classifier):
     with pytest.raises(ConfigError, match="no explainer"):
         evaluate([], [networks.clips()])
     with pytest.raises(ax.NotFittedError):
-        evaluate([ax.LMAC(classifier)], [networks.clips()])
+        evaluate([ax.LMAC(classifier, start=None)], [networks.clips()])
 
 
 def table(**columns):

@@ -9,6 +9,7 @@ import audioxai as ax
 TILED = {"tiles": (2, 3), "progress": False}
 EXPLAINERS = {
     "L-MAC": lambda c, **o: ax.LMAC(c, width=8, **o),
+    "L-MAC (general)": ax.LMAC,
     "L2I": lambda c, **o: ax.L2I(c, components=8, width=8, **o),
     "LMACTD": lambda c, **o: ax.LMACTD(c, channels=8, **o),
     "LMACZS": lambda c, **o: ax.LMACZS(

@@ -97,7 +97,7 @@ def read_planes(
     layers = depths_of(classifier) if layers is None else layers
     names = list(dict.fromkeys(layer.name for layer in layers))
     with torch.enable_grad():
-        values = analysis.values.detach().requires_grad_()
+        values = analysis.values.detach().clone().requires_grad_()  # those of a caller in inference mode have no graph
         logits, latents = classifier.read_layers(names, _features(space, values, analysis), cut=True)
     places = dict(zip(names, latents, strict=True))
     weights = band_weights(space, values.device)

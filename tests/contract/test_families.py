@@ -19,8 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*attributions miss")
 CLAPS = [name for name in FAMILIES if name.startswith("CLAP")]
 #: Gradients, CAMs and learned methods; tiles and controls ask for no more than scores.
 METHODS = [
-    *sorted(LEARNED), "Saliency", "InputXGradient", "SmoothGrad", "IntegratedGradients", "GuidedBackprop", "GradCAM",
-    "GradCAMPlusPlus", "GuidedGradCAM", "ScoreCAM", "GScoreCAM", "GradientSHAP", "DeepSHAP",
+    *sorted(LEARNED), "L-MAC (general)", "Saliency", "InputXGradient", "SmoothGrad", "IntegratedGradients",
+    "GuidedBackprop", "GradCAM", "GradCAMPlusPlus", "GuidedGradCAM", "ScoreCAM", "GScoreCAM", "GradientSHAP", "DeepSHAP",
 ]  # fmt: skip
 FIRST = ("result", "untouched")
 
@@ -41,7 +41,7 @@ def check(family: str, method: str, only: tuple[str, ...] | None = None) -> None
     check_explainer(made, CLIPS[made.classifier.sample_rate], only=only)
 
 
-@pytest.mark.parametrize("method", ["Saliency", "GradCAM", "L-MAC"])
+@pytest.mark.parametrize("method", ["Saliency", "GradCAM", "L-MAC", "L-MAC (general)"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_first_promises(family, method):
     check(family, method, FIRST)

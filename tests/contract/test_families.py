@@ -20,7 +20,8 @@ CLAPS = [name for name in FAMILIES if name.startswith("CLAP")]
 #: Gradients, CAMs and learned methods; tiles and controls ask for no more than scores.
 METHODS = [
     *sorted(LEARNED), "L-MAC (general)", "Saliency", "InputXGradient", "SmoothGrad", "IntegratedGradients",
-    "GuidedBackprop", "GradCAM", "GradCAMPlusPlus", "GuidedGradCAM", "ScoreCAM", "GScoreCAM", "GradientSHAP", "DeepSHAP",
+    "GuidedBackprop", "GradCAM", "GradCAMPlusPlus", "GuidedGradCAM", "ScoreCAM", "GScoreCAM", "GradientSHAP",
+    "DeepSHAP",
 ]  # fmt: skip
 FIRST = ("result", "untouched")
 

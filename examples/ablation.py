@@ -191,7 +191,7 @@ def main() -> None:
             if file.exists():
                 continue
             kind, options = VARIANTS[name]
-            explainer = kind(classifier, scale="magnitude", seed=seed, **options)
+            explainer = kind(classifier, scale="magnitude", seed=seed, **{"decoder_name": "evidence", **options})
             explainer.fit(fit, epochs=args.epochs, progress=False)
             scores = _scores(explainer, alone, together)
             scores["seconds"] = sum(epoch["seconds"] for epoch in explainer.history_)

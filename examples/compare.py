@@ -58,7 +58,7 @@ def main() -> None:
         where = {"space": space, "scale": args.scale}
         methods: dict[str, ax.Explainer] = {method.__name__: method(classifier, **where) for method in TRAINING_FREE}
         if args.lmac:
-            methods["L-MAC"] = ax.LMAC(classifier, **where).fit(
+            methods["L-MAC"] = ax.LMAC(classifier, **where, decoder_name="evidence").fit(
                 fit, epochs=args.epochs, checkpoint=args.out / f"lmac-{space}-{args.scale}-0.safetensors"
             )
         args.out.mkdir(parents=True, exist_ok=True)

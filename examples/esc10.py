@@ -60,7 +60,10 @@ def main() -> None:
         "GradCAM": ax.GradCAM(classifier, **where),
         PLAIN: ax.LMAC(classifier, **where, evidence=False, mixing=0.0),
     }
-    methods |= {f"L-MAC, seed {seed}": ax.LMAC(classifier, **where, seed=seed, **options) for seed in range(args.seeds)}
+    methods |= {
+        f"L-MAC, seed {seed}": ax.LMAC(classifier, **where, seed=seed, **{"decoder_name": "evidence", **options})
+        for seed in range(args.seeds)
+    }
     learned = [name for name in methods if name.startswith("L-MAC, seed")]
     for name in (PLAIN, *learned):
         file = "-".join(["lmac", *where.values(), name.split()[-1]]) + ".safetensors"

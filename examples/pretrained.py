@@ -139,7 +139,7 @@ def main() -> None:
         for fold in CHECKED
     }
     made = a_classifier(0, fit, checks[args.fold], args, train.labels)
-    fitted = ax.LMAC(made, space="stft", scale="magnitude").fit(
+    fitted = ax.LMAC(made, space="stft", scale="magnitude", decoder_name="evidence").fit(
         fit, epochs=args.epochs, checkpoint=args.out / CHECKPOINT
     )
     save_classifier(made, folder)

@@ -48,7 +48,7 @@ def main() -> None:
     clips = clips[:: max(1, len(clips) // args.clips)][: args.clips]
     classifier = a_classifier(0, fit, held_out, args, train.labels)
     methods: dict[str, ax.Explainer] = {
-        "L-MAC": ax.LMAC(classifier, **WHERE).fit(
+        "L-MAC": ax.LMAC(classifier, **WHERE, decoder_name="evidence").fit(
             fit, epochs=args.epochs, checkpoint=args.out / "lmac-stft-magnitude-0.safetensors"
         ),
         "GradCAM": ax.GradCAM(classifier, **WHERE),

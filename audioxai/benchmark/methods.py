@@ -29,6 +29,7 @@ class Method:
             with other options.
         heavy: only where it is named; ``"all"`` leaves it out.
         passes: of its fit, for each pass of the other methods'.
+        fitted: one that learns; otherwise it explains with the weights that it comes with.
     """
 
     key: str
@@ -40,11 +41,12 @@ class Method:
     start: str | None = None
     heavy: bool = False
     passes: int = 1
+    fitted: bool = True
 
     @property
     def learned(self) -> bool:
         """Whether it is fitted, once per seed."""
-        return issubclass(self.explainer, LearnedExplainer)
+        return self.fitted and issubclass(self.explainer, LearnedExplainer)
 
     def build(self, classifier: AudioClassifier, space: str, seed: int = 0) -> Explainer:
         """A fresh explainer for one space."""
@@ -72,7 +74,8 @@ CONTROLS = ("all-ones", "random", "energy")
 #: What learned explainers are compared as; one that has no entry here is a row by itself.
 _VARIANTS = (
     Method("lmac-latents", "L-MAC (latents alone)", LMAC, options={"evidence": False, "mixing": 0.0}),
-    Method("lmac", "L-MAC (evidence)", LMAC),
+    Method("lmac-general", "L-MAC (general)", LMAC, fitted=False),
+    Method("lmac", "L-MAC (evidence)", LMAC, options={"decoder_name": "evidence"}),
     *(
         Method(f"lmac-ft-{cth}", f"L-MAC FT (CTH {cth})", LMAC, fitting={"cth": cth, "lr": 1e-3}, start="lmac")
         for cth in (0.6, 0.7)

@@ -21,7 +21,7 @@ from audioxai.classifiers.latents import LatentLayer
 from audioxai.classifiers.targets import Target
 from audioxai.errors import ConfigError, NotFittedError, TargetError
 from audioxai.explainers.base import Solution, at_least_one
-from audioxai.explainers.evidence import mix_within_batch, read_evidence
+from audioxai.explainers.evidence import Reading, mix_within_batch, read_evidence
 from audioxai.explainers.finetuning import FineTuning, clean_and_noisy
 from audioxai.explainers.general import load_general
 from audioxai.explainers.learned import LearnedExplainer
@@ -40,6 +40,10 @@ __all__ = ["LMAC"]
 
 DecoderName = Literal["general", "evidence", "sound", "published"]
 _GENERAL_WIDTH = 32  # of the shipped weights
+_LACKS = {
+    "values": "no evidence at the mask's own values, since no gradient reaches them: a front end outside torch",
+    "depths": "no evidence inside the network, since none of its layers carries a map over time",
+}
 
 
 @register("lmac")
@@ -199,12 +203,17 @@ class LMAC(LearnedExplainer):
             if self._layers is None:
                 self._layers = depths_of(self.classifier)
             logits, found = read_planes(self.classifier, self.space, analysis, targets, layers=self._layers)
+            if missing := found[0].missing:
+                warnings.warn(f"{self.name} sees {_LACKS[missing[0]]}; its masks are coarser for it", stacklevel=2)
             rows = band_weights(self.space, analysis.values.device)
             return logits, [(one.target, self.decoder(one.stack, analysis.values, rows)) for one in found]
         with torch.no_grad():
             features = self.space.features(analysis.values, analysis)
-        logits, maps, read = read_evidence(self.classifier, features, targets, evidence=self.evidence)
+        logits, maps, read = self._read(features, targets)
         return logits, [(target, self.decoder(maps, evidence, analysis.values)) for target, evidence in read]
+
+    def _read(self, features: Tensor, targets: Sequence[Target]) -> Reading:
+        return read_evidence(self.classifier, features, targets, evidence=self.evidence)
 
     # First stage --------------------------------------------------------------------------------------------------
 

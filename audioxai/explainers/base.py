@@ -25,7 +25,7 @@ from audioxai.masking.attribution_to_mask import Normalise, to_mask
 from audioxai.masking.spaces import Analysis, Scale, Space, make_space
 from audioxai.sound.inputs import WaveformLike, as_waveform
 from audioxai.support.identity import describe, option_names, options_of
-from audioxai.support.options import at_least_one
+from audioxai.support.options import at_least_one, whole_number
 
 __all__ = ["Explainer", "Score", "Solution"]
 
@@ -78,7 +78,7 @@ class Explainer:
         self.max_batch = at_least_one("max_batch", max_batch)
         to_mask(torch.zeros(1, 1), normalise)  # refuses an unknown way now rather than after the work
         self.normalise: Normalise = normalise
-        self.seed = seed
+        self.seed = whole_number("seed", seed)
         self.heard = heard
 
     @property

@@ -8,9 +8,16 @@ from typing import Any, TypeVar
 
 from audioxai.errors import ConfigError
 
-__all__ = ["at_least_one", "one_of", "positive", "share"]
+__all__ = ["at_least_one", "one_of", "positive", "share", "whole_number"]
 
 T = TypeVar("T")
+
+
+def whole_number(name: str, value: Any) -> int:
+    """A whole number, or a ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigError(f"{name}={value!r} must be a whole number")
+    return int(value)
 
 
 def at_least_one(name: str, value: Any) -> int:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from audioxai.errors import ConfigError, InputError
-from audioxai.support.options import at_least_one, one_of, positive
+from audioxai.support.options import at_least_one, one_of, positive, whole_number
 from audioxai.support.progress import disable
 from audioxai.training.parallel import Processes
 from audioxai.training.randomness import own_random_state, renew_workers, seed_everything
@@ -66,6 +66,7 @@ class TrainingOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        whole_number("seed", self.seed)
         at_least_one("epochs", self.epochs)
         one_of("precision", self.precision, _TYPES)
         if self.patience is not None:

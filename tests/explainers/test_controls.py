@@ -80,3 +80,10 @@ def test_a_target_that_is_no_score_is_refused_at_once():
     for method in (ax.AllOnes, ax.RandomMask, ax.EnergyMask):
         with pytest.raises(TargetError, match=r"callable target must return \(2,\) scores"):
             method(networks.log_mel_cnn()).explain(networks.clips(2, 2000), lambda logits: logits)
+
+
+@pytest.mark.parametrize("seed", [1.5, "1", None, True])
+def test_a_seed_is_a_whole_number(classifier, seed):
+    with pytest.raises(ConfigError, match="seed=.* must be a whole number"):
+        ax.RandomMask(classifier, seed=seed)
+    assert ax.RandomMask(classifier, seed=np.int64(-3)).seed == -3

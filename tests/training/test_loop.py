@@ -313,6 +313,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_lost(monkeypatch
     ("options", "words"),
     [
         ({"epochs": 0}, "epochs=0"),
+        ({"seed": 1.5}, "seed=1.5 must be a whole number"),
         ({"precision": "half"}, "'half'.*'bf16'"),
         ({"patience": 0}, "patience=0"),
         ({"lr": 0}, "lr=0"),

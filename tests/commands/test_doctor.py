@@ -41,9 +41,8 @@ def describe(folder: Path, name: str, *required: str) -> None:
     doctor._requirements.cache_clear()
 
 
-@pytest.mark.usefixtures("packages")
-def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_requirements", dict)  # how old they may be is another test
+def test_packages(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    describe(packages, "audioxai", "sound>=2")  # how old the others may be is another test
     broken = doctor._package("torchaudio", required=True)
     assert (broken.ok, broken.required) == (False, True)
     assert broken.seen == "2.11.0, does not load: OSError: Could not load this library: libtorchaudio.so"

@@ -364,6 +364,24 @@ def norm_guidance(kept, clean):
     return sum((k - c) ** 2 for k, c in pairs) / sum(c * c for _, c in pairs)
 
 
+def nmf_step(v, w, h) -> tuple[list[list[float]], list[list[float]]]:
+    """One multiplicative update of W, then of H, with the new W (Lee & Seung 2000, theorem 1), cell by cell."""
+    rows, frames, parts = range(len(v)), range(len(v[0])), range(len(h))
+
+    def model(f, n):
+        return sum(w[f][r] * h[r][n] for r in parts)
+
+    new = [
+        [w[f][r] * sum(v[f][n] * h[r][n] for n in frames) / sum(model(f, n) * h[r][n] for n in frames) for r in parts]
+        for f in rows
+    ]
+    w = new
+    return w, [
+        [h[r][n] * sum(w[f][r] * v[f][n] for f in rows) / sum(w[f][r] * model(f, n) for f in rows) for n in frames]
+        for r in parts
+    ]
+
+
 def component_mask(w, h, kept: list[bool], floor: float = 1e-10) -> list[list[float]]:
     """What the kept components give of all that W H gives, cell by cell."""
     parts = range(len(kept))

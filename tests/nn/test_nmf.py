@@ -46,6 +46,13 @@ def test_scikit_learn_takes_the_same_steps(iterations):
     assert (v - product(ours)).norm() == pytest.approx(theirs.reconstruction_err_, rel=1e-4)
 
 
+def test_one_step_cell_by_cell():
+    v, (w, h) = spectrogram(3, 4), start(3, 4, 2)
+    ours = nmf(v, 2, iterations=1, start=(w, h))
+    w_expected, h_expected = oracles.nmf_step(v.tolist(), w.tolist(), h.tolist())
+    torch.testing.assert_close(product(ours), torch.tensor(w_expected) @ torch.tensor(h_expected))
+
+
 @settings(max_examples=40)
 @given(st.integers(1, 9), st.integers(1, 12), st.data())
 def test_the_error_never_rises_and_nothing_is_negative(rows, frames, data):

@@ -313,6 +313,9 @@ def test_si_snr_by_the_book(reference, seed):
         return
     found = si_snr(torch.tensor([estimate]), torch.tensor([reference])).item()
     expected = oracles.si_sdr(estimate, reference)
+    if expected < -60:  # all but orthogonal, and what is left is float32's rounding
+        assert found < -60
+        return
     assert found == pytest.approx(expected, abs=0.05)
     louder = si_snr(3 * torch.tensor([estimate]), torch.tensor([reference])).item()
     assert louder == pytest.approx(found, abs=0.05)
